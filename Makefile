@@ -1,0 +1,26 @@
+# make demo: environment and the main job on built-in data.  make test: environment, checks and tests.
+PYTHON ?= python3.11
+BIN := .venv/bin
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: demo test lint clean
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test]"
+	touch $@
+
+demo: .venv/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local
+
+test: .venv/installed lint
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_architecture.py
+
+clean:
+	rm -rf .venv mlruns mlflow.db .pytest_cache .ruff_cache .mypy_cache cwgan.egg-info

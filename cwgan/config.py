@@ -1,0 +1,201 @@
+"""Every parameter of every stage, declared once: default, type, range, unit and meaning.
+
+YAML layers and command-line flags (`cwgan.command_line`) only override what stands here. Nothing in this
+module imports PyTorch, so that `--help` answers at once.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from cwgan.errors import InputError
+
+
+def option(
+    default: Any, help: str, *, unit: str = "", at_least: float | None = None, above: float | None = None,
+    at_most: float | None = None, below: float | None = None,
+) -> Any:  # fmt: skip
+    """Declare one parameter: its default, its meaning, its unit and the range it must lie in."""
+    metadata = {
+        "help": f"{help} [{unit}]" if unit else help,
+        "range": {"at least": at_least, "above": above, "at most": at_most, "below": below},
+    }
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+_COMPARISONS = {
+    "at least": lambda value, bound: value >= bound,
+    "above": lambda value, bound: value > bound,
+    "at most": lambda value, bound: value <= bound,
+    "below": lambda value, bound: value < bound,
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A group of parameters whose values are checked against their declared ranges when it is made."""
+
+    section: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            bounds = {word: bound for word, bound in item.metadata.get("range", {}).items() if bound is not None}
+            numbers = value if isinstance(value, list) else [value]
+            # NaN fails every comparison, so it is refused wherever a range is declared.
+            if not all(_COMPARISONS[word](number, bound) for word, bound in bounds.items() for number in numbers):
+                allowed = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items())
+                raise InputError("configuration", f"{self.section}{item.name}", value, allowed)
+
+
+@dataclass(frozen=True)
+class DataConfig(Section):
+    """The data set and how it is read."""
+
+    section: ClassVar[str] = "data."
+    path: str = option("numbers", "'numbers' (built in), an xlsa17 folder (res101.mat, att_splits.mat) or an HDF5 folder (data.h5, knn.h5)")
+    name: str = option("", "name shown in MLflow; empty: the folder's name")
+    attributes: str = option("", ".npy file of class attributes (classes x attributes) that replaces those of the data set")
+    att_type: Literal["continuous", "binary"] = option(
+        "continuous", "class attributes as they are, or 1 where they reach their overall mean and 0 elsewhere"
+    )
+    holdout: float = option(
+        0.2, "share of each seen class's training rows kept for scoring S under the validation protocol", above=0, below=1
+    )
+    seed: int = option(0, "seed of the built-in data and of every validation split; apart from the run's seed", at_least=0)
+
+
+@dataclass(frozen=True)
+class SaveConfig(Section):
+    """Which epochs of a training stage are kept as checkpoints beside the last one."""
+
+    section: ClassVar[str] = "save."
+    epochs: list[int] = option([], "savepoints: epochs that are always kept", at_least=1)
+    every: int = option(0, "also save every so many epochs; 0: never", unit="epochs", at_least=0)
+    start: int = option(1, "first epoch that save.every may save", unit="epochs", at_least=1)
+    keep: int = option(0, "how many of the save.every checkpoints stay on disk; 0: all", at_least=0)
+    best_by: str = option("", "validation metric by which the best checkpoints stay (as H, T1, loss); empty: the newest stay")
+
+
+@dataclass(frozen=True)
+class FitConfig(Section):
+    """Minibatch Adam on a supervised loss; shared by the regressor and the two classifiers."""
+
+    epochs: int = option(40, "passes over the training rows", unit="epochs", at_least=1)
+    batch_size: int = option(64, "rows per step", unit="rows", at_least=1)
+    lr: float = option(1e-4, "Adam's learning rate in the first epoch", above=0)
+    lr_decay: float = option(0.0, "learning rate of epoch e is lr / (1 + lr_decay * e), e from 0", at_least=0)
+    weight_decay: float = option(0.0, "weight of the squared L2 norm of the weight matrix, halved, in the loss", at_least=0)
+    beta1: float = option(0.9, "Adam's decay of the first moment", at_least=0, below=1)
+
+
+@dataclass(frozen=True)
+class PretrainConfig(FitConfig):
+    """A network fitted on real seen features and frozen before the GAN is trained."""
+
+    train: bool = option(True, "fit it here; false: take it from the checkpoint named by --pretrained")
+    holdout: float = option(0.1, "share of the training rows kept to measure it", at_least=0, below=1)
+    save: SaveConfig = field(default_factory=SaveConfig)
+
+
+@dataclass(frozen=True)
+class MonitorConfig(PretrainConfig):
+    """The softmax classifier over seen classes: watches the GAN, and is the classification term's classifier."""
+
+    section: ClassVar[str] = "monitor."
+    epochs: int = option(30, "passes over the training rows", unit="epochs", at_least=1)
+    batch_size: int = option(2048, "rows per step", unit="rows", at_least=1)
+    lr: float = option(0.05, "Adam's learning rate in the first epoch", above=0)
+
+
+@dataclass(frozen=True)
+class RegressorConfig(PretrainConfig):
+    """The linear regressor from features to attributes: the cycle term's way back."""
+
+    section: ClassVar[str] = "regressor."
+
+
+@dataclass(frozen=True)
+class GanConfig(Section):
+    """The conditional Wasserstein GAN."""
+
+    section: ClassVar[str] = "gan."
+    train: bool = option(True, "train the GAN; false: stop after the monitor classifier and the regressor")
+    epochs: int = option(
+        100, "one epoch is rows / batch_size generator steps, each after critic_steps critic steps", unit="epochs", at_least=1
+    )
+    batch_size: int = option(64, "rows per step", unit="rows", at_least=1)
+    hidden_size: int = option(4096, "units of the one hidden layer of generator and critic", unit="units", at_least=1)
+    noise_size: int = option(0, "entries of the noise vector; 0: as many as attributes", at_least=0)
+    leaky_slope: float = option(0.2, "slope of LeakyReLU below zero", at_least=0, below=1)
+    critic_steps: int = option(1, "critic steps, each on a fresh batch, before every generator step", unit="steps", at_least=1)
+    generator_lr: float = option(1e-4, "Adam's learning rate of the generator", above=0)
+    generator_lr_decay: float = option(0.0, "as regressor.lr_decay, for the generator", at_least=0)
+    critic_lr: float = option(1e-3, "Adam's learning rate of the critic", above=0)
+    critic_lr_decay: float = option(0.0, "as regressor.lr_decay, for the critic", at_least=0)
+    beta1: float = option(0.9, "Adam's decay of the first moment", at_least=0, below=1)
+    beta2: float = option(0.999, "Adam's decay of the second moment", at_least=0, below=1)
+    penalty_weight: float = option(10.0, "weight of the gradient penalty in the critic's loss", at_least=0)
+    penalty_mixing: Literal["per_sample", "per_element"] = option(
+        "per_sample", "one mixing weight of real and fake per row (WGAN-GP), or one per entry (the original code)"
+    )
+    cycle_weight: float = option(0.01, "weight of the cycle term on seen attributes (beta of the paper)", at_least=0)
+    unseen_cycle_weight: float = option(0.0, "weight of the cycle term on unseen attributes", at_least=0)
+    classification_weight: float = option(0.0, "weight of the monitor classifier's cross-entropy (gamma)", at_least=0)
+    score_every: int = option(
+        0, "validation protocol: synthesize, fit and score every so many epochs; 0: only at the end", unit="epochs", at_least=0
+    )
+    save: SaveConfig = field(default_factory=SaveConfig)
+
+
+@dataclass(frozen=True)
+class GenerateConfig(Section):
+    """The synthetic features."""
+
+    section: ClassVar[str] = "generate."
+    domain: Literal["unseen", "seen", "all"] = option("unseen", "classes that features are generated for")
+    counts: list[int] = option(
+        [300], "features per class, one number per domain; for 'all' [unseen, seen], as [1200, 300]", unit="rows", at_least=1
+    )
+    merge: bool = option(False, "also write the real training rows into the file, before the synthetic ones")
+    npy: bool = option(False, "also write X.npy, Y.npy and A.npy (synthetic rows only)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        wanted = 2 if self.domain == "all" else 1
+        if len(self.counts) != wanted:
+            raise InputError("configuration", "generate.counts", self.counts, f"{wanted} number(s) for domain '{self.domain}'")
+
+
+@dataclass(frozen=True)
+class ClassifierConfig(FitConfig):
+    """The final softmax classifier."""
+
+    section: ClassVar[str] = "classifier."
+    batch_size: int = option(2048, "rows per step", unit="rows", at_least=1)
+    lr_decay: float = option(1e-3, "learning rate of epoch e is lr / (1 + lr_decay * e), e from 0", at_least=0)
+    weight_decay: float = option(1e-4, "weight of the squared L2 norm of the weight matrix, halved, in the loss", at_least=0)
+    operation: Literal["merge", "replace"] = option("merge", "train on real and synthetic rows, or on synthetic rows alone")
+    domain: Literal["openset", "openval", "zsl"] = option(
+        "openset", "classes it can answer: all, seen only, unseen only (the original's names)"
+    )
+
+
+@dataclass(frozen=True)
+class Config(Section):
+    """All parameters of all stages."""
+
+    seed: int = option(0, "seed of every random choice but those of data.seed", at_least=0)
+    protocol: Literal["final", "validation"] = option(
+        "final", "final: train on trainval, score the test rows; validation: hold out validation classes, never see a test row"
+    )
+    experiment: str = option("", "MLflow experiment of a run started without `mlflow run`; empty: MLflow's default")
+    run_name: str = option("", "name of the run in MLflow; empty: the stage and the data set")
+    data: DataConfig = field(default_factory=DataConfig)
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    regressor: RegressorConfig = field(default_factory=RegressorConfig)
+    gan: GanConfig = field(default_factory=GanConfig)
+    generate: GenerateConfig = field(default_factory=GenerateConfig)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)

@@ -1,0 +1,15 @@
+"""The one way in which bad input is reported."""
+
+
+class InputError(ValueError):
+    """Something a user handed in cannot be used.
+
+    Args:
+        where: the file, or the section of the configuration, that holds the mistake.
+        field: the key, parameter or split within it.
+        got: what was found there.
+        allowed: what would have been accepted.
+    """
+
+    def __init__(self, where: object, field: str, got: object, allowed: str) -> None:
+        super().__init__(f"{where}: {field}: found {got}; allowed: {allowed}")

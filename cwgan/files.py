@@ -1,0 +1,80 @@
+"""Files that are either whole or not there, and HDF5 files that are what they claim to be."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from cwgan.errors import InputError
+
+DEFLATE_LIMIT = 1100
+"""A stored byte cannot unfold into more bytes than this: deflate reaches about 1,030."""
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`, renamed to it on success and removed on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def fingerprint(row: np.ndarray) -> bytes:
+    """Return 16 bytes that stand for the content of a contiguous array."""
+    return hashlib.blake2b(row.data, digest_size=16).digest()
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading.
+
+    Raises:
+        InputError: it is missing, or not HDF5, or cut short.
+    """
+    if not path.is_file():
+        raise InputError(path, "file", "nothing there", "an HDF5 file")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(path, "file", f"unreadable ({error})", "a whole HDF5 file") from None
+    with file:
+        yield file
+
+
+def dataset_of(file: h5py.File, key: str, dimensions: int, kind: str = "number") -> h5py.Dataset:
+    """Return a dataset of an open file after checking that reading it is safe.
+
+    Args:
+        file: the open file.
+        key: slash-separated path; every step must be stored in this file, not linked from another.
+        dimensions: how many it must have.
+        kind: "number" or "text".
+
+    Raises:
+        InputError: it is missing, linked from elsewhere, of another kind or shape, or declared larger than what is stored.
+    """
+    place: h5py.Group | h5py.Dataset = file
+    for step in key.split("/"):
+        if not isinstance(place, h5py.Group) or step not in place:
+            raise InputError(file.filename, key, "nothing there", f"a {kind} dataset of {dimensions} dimension(s)")
+        if not isinstance(place.get(step, getlink=True), h5py.HardLink):
+            raise InputError(file.filename, key, "a link", "data stored in the file itself")
+        place = place[step]
+    if not isinstance(place, h5py.Dataset) or place.is_virtual or place.external:
+        raise InputError(file.filename, key, "a group or a reference to other files", "a dataset stored in the file itself")
+    is_number = place.dtype.kind in "fiu"
+    if is_number != (kind == "number") or place.ndim != dimensions:
+        found = f"{place.dtype} of shape {place.shape}"
+        raise InputError(file.filename, key, found, f"a {kind} dataset of {dimensions} dimension(s)")
+    if is_number and place.nbytes > DEFLATE_LIMIT * place.id.get_storage_size():
+        found = f"shape {place.shape} over {place.id.get_storage_size()} stored bytes"
+        raise InputError(file.filename, key, found, "a dataset whose values are stored")
+    return place

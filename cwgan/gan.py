@@ -1,0 +1,193 @@
+"""Training the cycle-consistent Wasserstein GAN (Felix et al. 2018, arXiv 1808.00136)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from cwgan import losses
+from cwgan.checkpoint import Checkpoint, load_module, load_optimizer, module_tensors, optimizer_tensors
+from cwgan.config import GanConfig
+from cwgan.networks import Critic, Generator, Regressor, SoftmaxClassifier
+
+
+@dataclass(frozen=True)
+class SeenRows:
+    """What the GAN learns from: real features of seen classes, and attributes.
+
+    Args:
+        features: the data set's feature matrix.
+        labels: class of every row of it.
+        rows: which rows are trained on.
+        attributes: of every class.
+        unseen_classes: classes whose attributes the unseen cycle term may use.
+    """
+
+    features: Float[Tensor, "all features"]
+    labels: Int64[Tensor, " all"]
+    rows: Int64[Tensor, " rows"]
+    attributes: Float[Tensor, "classes attributes"]
+    unseen_classes: Int64[Tensor, " unseen"]
+
+
+@dataclass
+class Gan:
+    """Both players, the frozen judges of the generator's terms, and everything that a resumed training needs.
+
+    Args:
+        generator, critic: the players.
+        regressor: frozen; the cycle terms' way back.
+        classifier: frozen; the monitor, and the classification term's classifier.
+        config: the training's parameters.
+        rng: every random choice of the training; its state travels in checkpoints.
+        epoch: how many epochs have been trained.
+    """
+
+    generator: Generator
+    critic: Critic
+    regressor: Regressor
+    classifier: SoftmaxClassifier
+    config: GanConfig
+    rng: torch.Generator
+    epoch: int = 0
+    generator_optimizer: torch.optim.Adam = field(init=False)
+    critic_optimizer: torch.optim.Adam = field(init=False)
+
+    def __post_init__(self) -> None:
+        betas = (self.config.beta1, self.config.beta2)
+        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), self.config.generator_lr, betas, fused=True)
+        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), self.config.critic_lr, betas, fused=True)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that a checkpoint must hold to continue bit for bit."""
+        return {
+            **module_tensors(generator=self.generator, critic=self.critic, regressor=self.regressor, monitor=self.classifier),
+            **optimizer_tensors("generator_optimizer", self.generator_optimizer),
+            **optimizer_tensors("critic_optimizer", self.critic_optimizer),
+            "rng.state": self.rng.get_state(),
+        }
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint; networks, optimizers, random state and epoch become its own.
+
+        Raises:
+            InputError: it is not of a GAN, or of networks of other sizes.
+        """
+        for name in ("generator", "critic"):
+            load_module(getattr(self, name), checkpoint, name)
+            load_optimizer(getattr(self, f"{name}_optimizer"), checkpoint.part(f"{name}_optimizer"))
+        self.rng.set_state(checkpoint.part("rng")["state"])
+        self.epoch = checkpoint.facts["epoch"]
+
+
+def build_gan(
+    feature_size: int,
+    attribute_size: int,
+    config: GanConfig,
+    rng: torch.Generator,
+    regressor: Regressor,
+    classifier: SoftmaxClassifier,
+) -> Gan:
+    """Return an untrained GAN; sizes come from the data set, the rest from the configuration."""
+    noise_size = config.noise_size or attribute_size
+    generator = Generator(attribute_size, noise_size, config.hidden_size, feature_size, config.leaky_slope, rng)
+    critic = Critic(feature_size, attribute_size, config.hidden_size, config.leaky_slope, rng)
+    return Gan(generator, critic, regressor, classifier, config, rng)
+
+
+def train_gan(gan: Gan, data: SeenRows) -> Iterator[dict[str, float]]:
+    """Train until `config.epochs`; every `next` trains one epoch.
+
+    An epoch is rows // batch_size generator steps, each after `critic_steps` critic steps on fresh batches. Rows that
+    fill no batch wait for a later epoch's order.
+
+    Yields:
+        The epoch's mean of every term, by name, unweighted: critic, wasserstein, gradient_penalty, generator,
+        adversarial, and of cycle, unseen_cycle and classification those of weight above 0.
+
+    Raises:
+        FloatingPointError: a term is no longer finite.
+    """
+    config = gan.config
+    batch_size = min(config.batch_size, len(data.rows))
+    steps = len(data.rows) // batch_size
+    while gan.epoch < config.epochs:
+        _set_lr(gan.critic_optimizer, config.critic_lr, config.critic_lr_decay, gan.epoch)
+        _set_lr(gan.generator_optimizer, config.generator_lr, config.generator_lr_decay, gan.epoch)
+        order = [data.rows[torch.randperm(len(data.rows), generator=gan.rng)] for _ in range(config.critic_steps)]
+        batches = torch.cat([rows[: steps * batch_size] for rows in order]).split(batch_size)
+        totals: dict[str, Tensor] = {}
+        for start in range(0, len(batches), config.critic_steps):
+            for rows in batches[start : start + config.critic_steps]:
+                terms = critic_step(gan, data, rows)
+            terms.update(generator_step(gan, data, rows))
+            for name, value in terms.items():
+                totals[name] = totals.get(name, 0.0) + value.detach()
+        gan.epoch += 1
+        means = {name: total.item() / steps for name, total in totals.items()}
+        for name, mean in means.items():
+            if not -torch.inf < mean < torch.inf:
+                raise FloatingPointError(f"GAN: the term {name} is {mean} in epoch {gan.epoch}; a smaller learning rate may help")
+        yield means
+
+
+def critic_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> dict[str, Tensor]:
+    """Take one step of the critic on real rows and as many fakes of the same classes; return the terms of its loss."""
+    real, attributes = data.features[rows], data.attributes[data.labels[rows]]
+    with torch.no_grad():
+        fake = gan.generator(attributes, _noise(gan, len(rows)))
+
+    attribute_part = gan.critic.attribute_part(attributes)
+    real_hidden = gan.critic.hidden_input(real, attribute_part)
+    fake_hidden = gan.critic.hidden_input(fake, attribute_part)
+    mix = losses.mixing_weights(len(real), real.shape[1], gan.config.penalty_mixing, gan.rng)
+    with torch.no_grad():
+        # The hidden layer is affine in the features, so a row's mix of features is the same mix of hidden inputs.
+        per_sample = gan.config.penalty_mixing == "per_sample"
+        mixed_hidden = fake_hidden.lerp(real_hidden, mix) if per_sample else gan.critic.hidden_input(fake.lerp(real, mix), attribute_part)
+    wasserstein = losses.wasserstein_estimate(gan.critic.score(real_hidden), gan.critic.score(fake_hidden))
+    penalty = losses.gradient_penalty(gan.critic.input_gradient(mixed_hidden))
+    loss = -wasserstein + gan.config.penalty_weight * penalty
+
+    gan.critic_optimizer.zero_grad()
+    loss.backward()
+    gan.critic_optimizer.step()
+    return {"critic": loss, "wasserstein": wasserstein, "gradient_penalty": penalty}
+
+
+def generator_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> dict[str, Tensor]:
+    """Take one step of the generator on the classes of some rows; return the terms of its loss."""
+    config, labels = gan.config, data.labels[rows]
+    attributes = data.attributes[labels]
+    fake = gan.generator(attributes, _noise(gan, len(rows)))
+    gan.critic.requires_grad_(False)
+    terms = {"adversarial": losses.adversarial(gan.critic(fake, attributes))}
+    loss = terms["adversarial"]
+    if config.cycle_weight:
+        terms["cycle"] = losses.cycle(gan.regressor(fake), attributes)
+        loss = loss + config.cycle_weight * terms["cycle"]
+    if config.unseen_cycle_weight:
+        drawn = torch.randint(len(data.unseen_classes), (len(rows),), generator=gan.rng)
+        unseen = data.attributes[data.unseen_classes[drawn]]
+        terms["unseen_cycle"] = losses.cycle(gan.regressor(gan.generator(unseen, _noise(gan, len(rows)))), unseen)
+        loss = loss + config.unseen_cycle_weight * terms["unseen_cycle"]
+    if config.classification_weight:
+        terms["classification"] = losses.classification(gan.classifier(fake), gan.classifier.targets(labels))
+        loss = loss + config.classification_weight * terms["classification"]
+
+    gan.generator_optimizer.zero_grad()
+    loss.backward()
+    gan.generator_optimizer.step()
+    gan.critic.requires_grad_(True)
+    return {"generator": loss, **terms}
+
+
+def _noise(gan: Gan, rows: int) -> Float[Tensor, "rows noise"]:
+    return torch.randn(rows, gan.generator.noise_size, generator=gan.rng)
+
+
+def _set_lr(optimizer: torch.optim.Optimizer, lr: float, decay: float, epoch: int) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr / (1 + decay * epoch)

@@ -1,0 +1,146 @@
+"""Read and write the original code's HDF5 pair: `data.h5` (rows by split) and `knn.h5` (classes by domain).
+
+`data.h5` holds `{train, train_val, val, test/seen, test/unseen}/{X, Y, y, A/continuous, A/binary}` with train =
+trainval rows, train_val = train rows, Y 1-based and y 0-based; `knn.h5` holds `{openset, openval, zsl}/{data, ids,
+ys, labels, knn2id, id2knn, id2class}` for all, seen and unseen classes. Source: the data preparation of Felix et al.
+2018 (github.com/rfelixmg/frwgan-eccv18, notebooks/dataset).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from cwgan.data import GzslDataset, binarize
+from cwgan.errors import InputError
+from cwgan.files import dataset_of, fingerprint, open_hdf5, written_whole
+from cwgan.xlsa17 import load_attributes
+
+ROWS_FILE, CLASSES_FILE = "data.h5", "knn.h5"
+GROUPS = {"trainval": "train", "test_seen": "test/seen", "test_unseen": "test/unseen", "train": "train_val", "val": "val"}
+CHUNK = 1024
+"""Rows copied at a time."""
+
+
+def load_hdf5(folder: Path, name: str, attributes: Path | None = None) -> GzslDataset:
+    """Read a pair; rows of `train_val` and `val` are found again among those of `train`, and dropped where they are not.
+
+    Args:
+        folder: holds the two files.
+        name: of the data set.
+        attributes: as in `cwgan.xlsa17.load_xlsa17`.
+
+    Raises:
+        InputError: a file or dataset is missing, of the wrong shape, or holds what cannot be.
+    """
+    with open_hdf5(folder / CLASSES_FILE) as file:
+        ids = dataset_of(file, "openset/ids", 1)[:].astype(np.int64)
+        table = dataset_of(file, "openset/data", 2)[:]
+        names = [_text(label) for label in dataset_of(file, "openset/labels", 1, "text")[:]]
+        if not len(ids) == len(table) == len(names) == len(set(ids.tolist())):
+            found = f"{len(set(ids.tolist()))} different ids, {len(table)} rows of data, {len(names)} labels"
+            raise InputError(folder / CLASSES_FILE, "openset", found, "as many of each")
+    if attributes is not None:
+        table = load_attributes(attributes, names)
+    position = {int(number): row for row, number in enumerate(ids)}
+
+    index: dict[str, Int64[Tensor, " rows"]] = {}
+    with open_hdf5(folder / ROWS_FILE) as file:
+        stored = {split: dataset_of(file, f"{GROUPS[split]}/X", 2) for split in ("trainval", "test_seen", "test_unseen")}
+        width = stored["trainval"].shape[1]
+        features = np.empty((sum(len(rows) for rows in stored.values()), width), dtype=np.float32)
+        labels, start = [], 0
+        for split, rows in stored.items():
+            if rows.shape[1] != width:
+                raise InputError(folder / ROWS_FILE, rows.name, f"{rows.shape[1]} columns", f"{width}, as in train/X")
+            stop = start + len(rows)
+            if len(rows):
+                rows.read_direct(features[start:stop])
+            labels.append(_labels(file, GROUPS[split], len(rows), position))
+            index[split] = torch.arange(start, stop)
+            start = stop
+        home = defaultdict(list)
+        for row in reversed(index["trainval"].tolist()):
+            home[fingerprint(features[row])].append(row)
+        for split in ("train", "val"):
+            again = [home[key].pop() for key in _fingerprints(file, f"{GROUPS[split]}/X", width) if home.get(key)]
+            index[split] = torch.tensor(again, dtype=torch.int64)
+    if 0 in (len(index["train"]), len(index["val"])):
+        index["train"] = index["val"] = torch.empty(0, dtype=torch.int64)
+    return GzslDataset(
+        name=name,
+        source=str(folder),
+        features=torch.from_numpy(features),
+        labels=torch.from_numpy(np.concatenate(labels)),
+        attributes=torch.from_numpy(np.ascontiguousarray(table, dtype=np.float32)),
+        class_names=tuple(names),
+        **index,
+    )
+
+
+def save_hdf5(dataset: GzslDataset, folder: Path) -> None:
+    """Write a pair into a folder; each file appears whole or not at all, `data.h5` last."""
+    binary = binarize(dataset.attributes)
+    with written_whole(folder / CLASSES_FILE) as path, h5py.File(path, "w") as file:
+        everything = torch.arange(dataset.class_count)
+        for domain, classes in (("openset", everything), ("openval", dataset.seen_classes), ("zsl", dataset.unseen_classes)):
+            _write_classes(file.create_group(domain), dataset, classes)
+    with written_whole(folder / ROWS_FILE) as path, h5py.File(path, "w") as file:
+        file["name"] = dataset.name
+        for split, key in GROUPS.items():
+            index = getattr(dataset, split)
+            if len(index) == 0:
+                continue
+            labels = dataset.labels[index]
+            group = file.create_group(key)
+            group["Y"], group["y"] = labels.numpy() + 1, labels.numpy()
+            for target, source, rows in (
+                ("X", dataset.features, index),
+                ("A/continuous", dataset.attributes, labels),
+                ("A/binary", binary, labels),
+            ):
+                out = group.create_dataset(target, (len(rows), source.shape[1]), np.float32)
+                for start in range(0, len(rows), CHUNK):
+                    out[start : start + CHUNK] = source[rows[start : start + CHUNK]].numpy()
+
+
+def _write_classes(group: h5py.Group, dataset: GzslDataset, classes: Int64[Tensor, " classes"]) -> None:
+    names = [dataset.class_names[label] for label in classes.tolist()]
+    group["data"] = dataset.attributes[classes].numpy()
+    group["ids"], group["ys"] = classes.numpy() + 1, classes.numpy()
+    group["labels"] = np.array([name.encode() for name in names])
+    for row, label in enumerate(classes.tolist()):
+        group[f"knn2id/{row}"] = label + 1
+        group[f"id2knn/{label + 1}"] = row
+        group[f"id2class/{label + 1}"] = names[row]
+
+
+def _labels(file: h5py.File, group: str, rows: int, position: dict[int, int]) -> np.ndarray:
+    ids = dataset_of(file, f"{group}/Y", 1)[:]
+    if len(ids) != rows:
+        raise InputError(file.filename, f"{group}/Y", f"{len(ids)} labels", f"{rows}, one per row of X")
+    strange = sorted(set(ids.tolist()) - set(position))
+    if strange:
+        raise InputError(file.filename, f"{group}/Y", f"class {strange[0]}", f"the {len(position)} ids of openset in {CLASSES_FILE}")
+    return np.array([position[int(number)] for number in ids], dtype=np.int64)
+
+
+def _fingerprints(file: h5py.File, key: str, width: int) -> Iterator[bytes]:
+    """Yield the fingerprint of every row of an optional dataset, reading `CHUNK` rows at a time."""
+    if key not in file:
+        return
+    stored = dataset_of(file, key, 2)
+    if stored.shape[1] != width:
+        raise InputError(file.filename, key, f"{stored.shape[1]} columns", f"{width}, as in train/X")
+    for start in range(0, len(stored), CHUNK):
+        for row in stored[start : start + CHUNK].astype(np.float32):
+            yield fingerprint(row)
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

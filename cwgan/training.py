@@ -1,0 +1,158 @@
+"""The training stage on plain values: monitor classifier and regressor, frozen, then the GAN."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from cwgan import losses
+from cwgan.checkpoint import (
+    Checkpoint,
+    Savepoints,
+    check_same_classes,
+    load_checkpoint,
+    load_classifier,
+    load_regressor,
+    module_tensors,
+    save_checkpoint,
+)
+from cwgan.command_line import to_dict
+from cwgan.config import Config, MonitorConfig, RegressorConfig
+from cwgan.data import GzslDataset, hold_out
+from cwgan.errors import InputError
+from cwgan.gan import Gan, SeenRows, build_gan, train_gan
+from cwgan.networks import Regressor, SoftmaxClassifier, freeze
+from cwgan.pipeline import GAN_FILE, SCORES, Log, follow, score_generator, stage_rng
+from cwgan.supervised import Objective, fit, held_out_metrics
+from cwgan.synthesis import synthesize
+
+MONITOR_ROWS = 10
+"""Synthetic rows per seen class that the monitor classifier judges after every epoch."""
+
+
+def train(
+    config: Config, dataset: GzslDataset, folder: Path, log: Log, pretrained: Path | None = None, resume: Path | None = None
+) -> Path | None:
+    """Fit monitor classifier and regressor, freeze them, and train the GAN.
+
+    Args:
+        config: of all stages.
+        dataset: what to train on.
+        folder: receives monitor.safetensors, regressor.safetensors, gan.safetensors and checkpoints/.
+        log: takes the curves.
+        pretrained: checkpoint that supplies what is not fitted here.
+        resume: GAN checkpoint to continue from, which supplies monitor and regressor too.
+
+    Returns:
+        The GAN's file, or None where `gan.train` is off.
+
+    Raises:
+        InputError: features that a ReLU cannot make, a savepoint rule that cannot be followed, or a checkpoint that does not fit.
+        FloatingPointError: a loss is no longer finite.
+    """
+    if config.gan.train and (lowest := dataset.features[dataset.trainval].min().item()) < 0:
+        raise InputError(dataset.source, "features", f"values down to {lowest:.3g}", "no value below 0, as the generator ends in ReLU")
+    _check_best_by(config)
+    supplier = resume or pretrained
+    source = load_checkpoint(supplier) if supplier else None
+    if source:
+        check_same_classes(source.path, source.facts["data"], dataset)
+    monitor = _monitor(config, dataset, folder, log, source, config.monitor.train and not resume)
+    regressor = _regressor(config, dataset, folder, log, source, config.regressor.train and not resume)
+    if not config.gan.train:
+        return None
+    gan = build_gan(dataset.feature_size, dataset.attribute_size, config.gan, stage_rng(config.seed, "gan"), regressor, monitor)
+    if resume and source:
+        gan.restore(source)
+        if gan.epoch > config.gan.epochs:
+            raise InputError(source.path, "epoch", gan.epoch, f"at most gan.epochs, {config.gan.epochs}")
+
+    def save(path: Path, epoch: int) -> None:
+        save_checkpoint(path, gan.tensors(), "gan", epoch, to_dict(config), dataset)
+
+    saves = Savepoints(folder / "checkpoints", "gan", config.gan.save)
+    follow("gan", _gan_curve(config, dataset, gan), config.gan.epochs, log, saves, save, gan.epoch)
+    save(folder / GAN_FILE, gan.epoch)
+    return folder / GAN_FILE
+
+
+def _gan_curve(config: Config, dataset: GzslDataset, gan: Gan) -> Iterator[dict[str, float]]:
+    """Train the GAN, adding to every epoch's terms how well the monitor knows its features, and scores where asked for."""
+    data = SeenRows(dataset.features, dataset.labels, dataset.trainval, dataset.attributes, dataset.unseen_classes)
+    labels = dataset.seen_classes.repeat_interleave(MONITOR_ROWS)
+    for terms in train_gan(gan, data):
+        made = torch.cat(list(synthesize(gan.generator, dataset.attributes, labels, stage_rng(config.seed, f"monitor {gan.epoch}"))))
+        hits = gan.classifier(made).argmax(1) == gan.classifier.targets(labels)
+        terms["monitor_accuracy"] = hits.double().mean().item()
+        if config.protocol == "validation" and config.gan.score_every and gan.epoch % config.gan.score_every == 0:
+            terms.update(score_generator(config, dataset, gan.generator))
+        yield terms
+
+
+def _monitor(config: Config, dataset: GzslDataset, folder: Path, log: Log, source: Checkpoint | None, is_new: bool) -> SoftmaxClassifier:
+    if not is_new:
+        return freeze(load_classifier(_supplier(source, "monitor"), "monitor"))
+    rng = stage_rng(config.seed, "monitor")
+    model = SoftmaxClassifier(dataset.feature_size, dataset.seen_classes, rng)
+    _fit_judge(model, losses.classification, model.targets(dataset.labels), "monitor", config.monitor, config, dataset, folder, log, rng)
+    return freeze(model)
+
+
+def _regressor(config: Config, dataset: GzslDataset, folder: Path, log: Log, source: Checkpoint | None, is_new: bool) -> Regressor:
+    if not is_new:
+        return freeze(load_regressor(_supplier(source, "regressor")))
+    rng = stage_rng(config.seed, "regressor")
+    model = Regressor(dataset.feature_size, dataset.attribute_size, rng)
+    targets = dataset.attributes[dataset.labels]
+    _fit_judge(model, losses.cycle, targets, "regressor", config.regressor, config, dataset, folder, log, rng)
+    return freeze(model)
+
+
+def _fit_judge(
+    model: SoftmaxClassifier | Regressor,
+    objective: Objective,
+    targets: torch.Tensor,
+    stage: str,
+    options: MonitorConfig | RegressorConfig,
+    config: Config,
+    dataset: GzslDataset,
+    folder: Path,
+    log: Log,
+    rng: torch.Generator,
+) -> None:
+    """Fit a network on the kept part of the training rows, measure it on the rest after every epoch, and save it."""
+    kept, held = hold_out(dataset.labels, dataset.trainval, options.holdout, rng)
+
+    def curve() -> Iterator[dict[str, float]]:
+        for terms in fit(model, objective, dataset.features, targets, kept, options, rng):
+            yield {**terms, **held_out_metrics(model, objective, dataset.features, targets, held)} if len(held) else terms
+
+    def save(path: Path, epoch: int) -> None:
+        save_checkpoint(path, module_tensors(**{stage: model}), stage, epoch, to_dict(config), dataset)
+
+    follow(stage, curve(), options.epochs, log, Savepoints(folder / "checkpoints", stage, options.save), save)
+    save(folder / f"{stage}.safetensors", options.epochs)
+
+
+def _supplier(source: Checkpoint | None, stage: str) -> Checkpoint:
+    if source is None:
+        raise InputError("configuration", f"{stage}.train", "false", f"true, or a checkpoint with the {stage} named by --pretrained")
+    return source
+
+
+def _check_best_by(config: Config) -> None:
+    """Refuse, before any training, to keep checkpoints by a metric that will not be measured when they are saved."""
+    held = {"monitor": config.monitor.holdout > 0, "regressor": config.regressor.holdout > 0}
+    every, start, scored = config.gan.save.every, config.gan.save.start, config.gan.score_every
+    is_scored = config.protocol == "validation" and scored > 0 and every % scored == 0 and start % scored == 0
+    allowed = {
+        "monitor": ["val_loss", "val_accuracy"] if held["monitor"] else [],
+        "regressor": ["val_loss"] if held["regressor"] else [],
+        "gan": ["monitor_accuracy", *(f"val_{name}" for name in SCORES if is_scored)],
+    }
+    for stage, names in allowed.items():
+        best_by = getattr(config, stage).save.best_by
+        if best_by and best_by not in names:
+            hint = "; val_H and the like need protocol=validation and save.every, save.start as multiples of gan.score_every"
+            known = ", ".join(names) or f"nothing, as {stage}.holdout is 0"
+            raise InputError("configuration", f"{stage}.save.best_by", repr(best_by), known + (hint if stage == "gan" else ""))

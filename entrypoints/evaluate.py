@@ -1,0 +1,35 @@
+"""Score a saved classifier again, on any data set with the same classes."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cwgan.command_line import Command
+from cwgan.config import Config
+from entrypoints.launch import launch, percent
+from entrypoints.train_cls import report
+
+if TYPE_CHECKING:
+    from cwgan.tracking import Run
+
+COMMAND = Command(
+    "evaluate",
+    "Score a saved classifier on a data set with the same classes; write results.json and predictions.h5.",
+    ("data",),
+    {"classifier": "run id or checkpoint of the final classifier (required); its configuration is inherited"},
+)
+ARTIFACTS = {"classifier": "classifier.safetensors"}
+
+
+def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
+    from cwgan import pipeline
+
+    dataset = pipeline.load_data(config)
+    run.log_dataset(dataset)
+    print(dataset.summary())
+    result = pipeline.evaluate_classifier(config, dataset, files["classifier"], run.folder)
+    print(percent(report(run, config, dataset, result)))
+
+
+if __name__ == "__main__":
+    sys.exit(launch(COMMAND, ARTIFACTS, body))

@@ -1,0 +1,57 @@
+"""Fit the monitor classifier and the regressor, freeze them, and train the GAN."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cwgan.command_line import Command
+from cwgan.config import Config
+from entrypoints.launch import launch
+
+if TYPE_CHECKING:
+    from cwgan.data import GzslDataset
+    from cwgan.tracking import Run
+
+COMMAND = Command(
+    "train_gan",
+    "Fit the monitor classifier and the regressor on real seen features, freeze them, and train the GAN.",
+    ("data", "monitor", "regressor", "gan", "generate", "classifier"),
+    {
+        "pretrained": "run id or checkpoint that supplies what monitor.train=false or regressor.train=false leaves out",
+        "resume": "run id or GAN checkpoint to continue to gan.epochs, with its own configuration",
+    },
+    config="numbers",
+    variant="cycle_wgan",
+)
+ARTIFACTS = {"pretrained": "gan.safetensors", "resume": "gan.safetensors"}
+
+
+def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, Path]) -> Path | None:
+    """Train, then draw the curves; return the GAN's file."""
+    from cwgan import figures, training
+
+    history: dict[str, list[tuple[int, float]]] = {}
+
+    def log(metrics: Mapping[str, float], epoch: int) -> None:
+        run.log(metrics, epoch)
+        for name, value in metrics.items():
+            history.setdefault(name, []).append((epoch, value))
+
+    gan_file = training.train(config, dataset, run.folder, log, files.get("pretrained"), files.get("resume"))
+    if history:
+        figures.training_curves(run.folder / "training_curves.png", history)
+    return gan_file
+
+
+def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
+    from cwgan.pipeline import load_data
+
+    dataset = load_data(config)
+    run.log_dataset(dataset)
+    print(dataset.summary())
+    stage(run, config, dataset, files)
+
+
+if __name__ == "__main__":
+    sys.exit(launch(COMMAND, ARTIFACTS, body))
