@@ -21,7 +21,7 @@ def epochs(losses: Iterable[Mapping[str, float]], name: str, total: int, done: i
     Yields:
         The epoch, from done + 1, and its terms.
     """
-    bar = tqdm(total=total, initial=done, desc=f"{name:<10}", unit="epoch", leave=False, disable=not sys.stderr.isatty())
+    bar: tqdm = tqdm(total=total, initial=done, desc=f"{name:<10}", unit="epoch", leave=False, disable=not sys.stderr.isatty())
     began = spoke = time.perf_counter()
     terms: dict[str, float] = {}
     with bar:
@@ -35,7 +35,7 @@ def epochs(losses: Iterable[Mapping[str, float]], name: str, total: int, done: i
                 spoke = now
                 _say(name, epoch, total, now - began, terms)
     if not bar.disable:
-        _say(name, bar.n, total, time.perf_counter() - began, terms)
+        _say(name, int(bar.n), total, time.perf_counter() - began, terms)
 
 
 def _say(name: str, epoch: int, total: int, seconds: float, terms: Mapping[str, float]) -> None:

@@ -62,7 +62,8 @@ class Run:
 
         source = CodeDatasetSource(tags={"path": dataset.source})
         tags = {"split_hash": dataset.split_hash, "classes": str(dataset.class_count), "rows": str(len(dataset.features))}
-        mlflow.log_input(MetaDataset(source, name=dataset.name, digest=dataset.digest), context="training and scoring", tags=tags)
+        record = MetaDataset(source, name=dataset.name, digest=dataset.digest)  # type: ignore[abstract]
+        mlflow.log_input(record, context="training and scoring", tags=tags)
         mlflow.set_tags({"data.digest": dataset.digest, "data.split_hash": dataset.split_hash})
 
     def publish(self) -> None:
