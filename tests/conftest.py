@@ -5,7 +5,7 @@ import os
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-_hook = install_import_hook("cwgan", "beartype.beartype")
+_hook = install_import_hook("cwgan", "typechecks.check")
 _hook.__enter__()
 
 import pytest  # noqa: E402
