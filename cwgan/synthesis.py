@@ -36,7 +36,6 @@ def synthetic_labels(domain: str, counts: list[int], dataset: GzslDataset) -> In
     return torch.cat([classes.repeat_interleave(count) for classes, count in zip(chosen, counts, strict=True)])
 
 
-@torch.no_grad()
 def synthesize(
     generator: Generator, attributes: Float32[Tensor, "classes attributes"], labels: Int64[Tensor, " rows"], rng: torch.Generator
 ) -> Iterator[Float32[Tensor, "chunk features"]]:
@@ -51,9 +50,13 @@ def synthesize(
         rng: draws the noise; the same state gives the same features.
     """
     classes, position = labels.unique(return_inverse=True)
-    attribute_parts = generator.attribute_part(attributes[classes])
+    with torch.no_grad():
+        attribute_parts = generator.attribute_part(attributes[classes])
     for rows in position.split(CHUNK):
-        yield generator.from_attribute_part(attribute_parts[rows], torch.randn(len(rows), generator.noise_size, generator=rng))
+        noise = torch.randn(len(rows), generator.noise_size, generator=rng)
+        with torch.no_grad():
+            features = generator.from_attribute_part(attribute_parts[rows], noise)
+        yield features
 
 
 @dataclass(frozen=True)
