@@ -28,7 +28,7 @@ class Evaluation:
     scores: dict[str, float]
     seen_accuracy: Float64[Tensor, " seen"]
     unseen_accuracy: Float64[Tensor, " unseen"]
-    conventional_accuracy: Float64[Tensor, " unseen"]
+    conventional_accuracy: Float64[Tensor, " conventional"]
     rows: Int64[Tensor, " rows"]
     labels: Int64[Tensor, " rows"]
     predictions: Int64[Tensor, " rows"]

@@ -98,7 +98,7 @@ class Critic(nn.Module):
         With one hidden layer, grad_x D = (slope(h) * w) W_x, where slope(h) is 1 above zero and leaky_slope below.
         It is piecewise constant in h, so differentiating this expression once gives what double backward gives.
         """
-        slopes = torch.where(hidden_input.detach() > 0, 1.0, self.leaky_slope).to(hidden_input.dtype)
+        slopes = torch.full_like(hidden_input, self.leaky_slope).masked_fill_(hidden_input > 0, 1)
         return (slopes * self.output_weight) @ self.feature_weight
 
 
