@@ -10,6 +10,7 @@ from torch import Tensor
 from cwgan import losses
 from cwgan.checkpoint import Checkpoint, load_module, load_optimizer, module_tensors, optimizer_tensors
 from cwgan.config import GanConfig
+from cwgan.gradients import allocate, critic_backward, generator_backward, generator_forward
 from cwgan.networks import Critic, Generator, Regressor, SoftmaxClassifier
 
 
@@ -56,6 +57,8 @@ class Gan:
     critic_optimizer: torch.optim.Adam = field(init=False)
 
     def __post_init__(self) -> None:
+        for player in (self.generator, self.critic):
+            allocate(player)
         betas = (self.config.beta1, self.config.beta2)
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), self.config.generator_lr, betas, fused=True)
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), self.config.critic_lr, betas, fused=True)
@@ -136,51 +139,40 @@ def train_gan(gan: Gan, data: SeenRows) -> Iterator[dict[str, float]]:
 def critic_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> dict[str, Tensor]:
     """Take one step of the critic on real rows and as many fakes of the same classes; return the terms of its loss."""
     real, attributes = data.features[rows], data.attributes[data.labels[rows]]
-    with torch.no_grad():
-        fake = gan.generator(attributes, _noise(gan, len(rows)))
-
-    attribute_part = gan.critic.attribute_part(attributes)
-    real_hidden = gan.critic.hidden_input(real, attribute_part)
-    fake_hidden = gan.critic.hidden_input(fake, attribute_part)
+    _, fake = generator_forward(gan.generator, attributes, _noise(gan, len(rows)))
     mix = losses.mixing_weights(len(real), real.shape[1], gan.config.penalty_mixing, gan.rng)
-    with torch.no_grad():
-        # The hidden layer is affine in the features, so a row's mix of features is the same mix of hidden inputs.
-        per_sample = gan.config.penalty_mixing == "per_sample"
-        mixed_hidden = fake_hidden.lerp(real_hidden, mix) if per_sample else gan.critic.hidden_input(fake.lerp(real, mix), attribute_part)
-    wasserstein = losses.wasserstein_estimate(gan.critic.score(real_hidden), gan.critic.score(fake_hidden))
-    penalty = losses.gradient_penalty(gan.critic.input_gradient(mixed_hidden))
-    loss = -wasserstein + gan.config.penalty_weight * penalty
-
-    gan.critic_optimizer.zero_grad()
-    loss.backward()
+    terms = critic_backward(gan.critic, real, fake, attributes, mix, gan.config.penalty_weight)
     gan.critic_optimizer.step()
-    return {"critic": loss, "wasserstein": wasserstein, "gradient_penalty": penalty}
+    return terms
 
 
 def generator_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> dict[str, Tensor]:
     """Take one step of the generator on the classes of some rows; return the terms of its loss."""
-    config, labels = gan.config, data.labels[rows]
-    attributes = data.attributes[labels]
-    fake = gan.generator(attributes, _noise(gan, len(rows)))
-    gan.critic.requires_grad_(False)
-    terms = {"adversarial": losses.adversarial(gan.critic(fake, attributes))}
+    config, labels, batch = gan.config, data.labels[rows], len(rows)
+    attributes, noise = data.attributes[labels], _noise(gan, batch)
+    if config.unseen_cycle_weight:
+        drawn = torch.randint(len(data.unseen_classes), (batch,), generator=gan.rng)
+        attributes = torch.cat([attributes, data.attributes[data.unseen_classes[drawn]]])
+        noise = torch.cat([noise, _noise(gan, batch)])
+    hidden, fake = generator_forward(gan.generator, attributes, noise)
+
+    # Autograd sees the terms only as functions of the fake features.
+    seen, given = fake.requires_grad_()[:batch], attributes[:batch]
+    terms = {"adversarial": losses.adversarial(gan.critic(seen, given))}
     loss = terms["adversarial"]
     if config.cycle_weight:
-        terms["cycle"] = losses.cycle(gan.regressor(fake), attributes)
+        terms["cycle"] = losses.cycle(gan.regressor(seen), given)
         loss = loss + config.cycle_weight * terms["cycle"]
     if config.unseen_cycle_weight:
-        drawn = torch.randint(len(data.unseen_classes), (len(rows),), generator=gan.rng)
-        unseen = data.attributes[data.unseen_classes[drawn]]
-        terms["unseen_cycle"] = losses.cycle(gan.regressor(gan.generator(unseen, _noise(gan, len(rows)))), unseen)
+        terms["unseen_cycle"] = losses.cycle(gan.regressor(fake[batch:]), attributes[batch:])
         loss = loss + config.unseen_cycle_weight * terms["unseen_cycle"]
     if config.classification_weight:
-        terms["classification"] = losses.classification(gan.classifier(fake), gan.classifier.targets(labels))
+        terms["classification"] = losses.classification(gan.classifier(seen), gan.classifier.targets(labels))
         loss = loss + config.classification_weight * terms["classification"]
+    (gradient,) = torch.autograd.grad(loss, fake)
 
-    gan.generator_optimizer.zero_grad()
-    loss.backward()
+    generator_backward(gan.generator, attributes, noise, hidden, fake, gradient)
     gan.generator_optimizer.step()
-    gan.critic.requires_grad_(True)
     return {"generator": loss, **terms}
 
 

@@ -92,15 +92,6 @@ class Critic(nn.Module):
         """Return the critic's value, given the hidden layer before LeakyReLU."""
         return functional.leaky_relu(hidden_input, self.leaky_slope) @ self.output_weight + self.output_bias
 
-    def input_gradient(self, hidden_input: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch features"]:
-        """Return the gradient of the critic's value with respect to the features, in closed form.
-
-        With one hidden layer, grad_x D = (slope(h) * w) W_x, where slope(h) is 1 above zero and leaky_slope below.
-        It is piecewise constant in h, so differentiating this expression once gives what double backward gives.
-        """
-        slopes = torch.full_like(hidden_input, self.leaky_slope).masked_fill_(hidden_input > 0, 1)
-        return (slopes * self.output_weight) @ self.feature_weight
-
 
 class Regressor(nn.Module):
     """R(x): the class attributes that features speak of; linear."""
@@ -137,6 +128,11 @@ class SoftmaxClassifier(nn.Module):
     def targets(self, labels: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"]:
         """Return the positions among the logits of labels of the data set; without a meaning for those it cannot answer."""
         return torch.searchsorted(self.classes, labels).clamp(max=len(self.classes) - 1)
+
+
+def leaky_slopes(hidden: Float[Tensor, "batch hidden"], leaky_slope: float) -> Float[Tensor, "batch hidden"]:
+    """Return the derivative of LeakyReLU: 1 above zero and `leaky_slope` elsewhere."""
+    return torch.full_like(hidden, leaky_slope).masked_fill_(hidden > 0, 1)
 
 
 def freeze(module: Module) -> Module:

@@ -25,15 +25,6 @@ def test_the_critic_is_a_two_layer_network_over_features_and_attributes(rng: tor
     torch.testing.assert_close(critic(features, attributes), hidden @ critic.output_weight + critic.output_bias)
 
 
-def test_the_closed_form_input_gradient_is_the_gradient(rng: torch.Generator) -> None:
-    critic = Critic(7, 3, 16, 0.2, rng).double()
-    features = torch.randn(4, 7, dtype=torch.float64, requires_grad=True)
-    attributes = torch.randn(4, 3, dtype=torch.float64)
-    expected = torch.autograd.grad(critic(features, attributes).sum(), features)[0]
-    actual = critic.input_gradient(critic.hidden_input(features, critic.attribute_part(attributes)))
-    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=0)
-
-
 def test_the_blocks_of_a_first_layer_are_drawn_as_one_xavier_matrix(rng: torch.Generator) -> None:
     generator = Generator(300, 100, 200, 50, 0.2, rng)
     bound = math.sqrt(6 / (300 + 100 + 200))

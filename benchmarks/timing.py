@@ -1,0 +1,60 @@
+"""Timing that can be believed on a noisy machine: warm-up, interleaved blocks, medians, ratios within one run."""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def interleave(works: Mapping[str, Callable[[], object]], blocks: int, repeats: int = 1) -> dict[str, float]:
+    """Time several works in turn, block after block, and return each one's median seconds per call.
+
+    Args:
+        works: by name.
+        blocks: how often each is timed, after one block that is not counted.
+        repeats: calls per block.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for block in range(blocks + 1):
+        for name, work in works.items():
+            began = time.perf_counter()
+            for _ in range(repeats):
+                work()
+            if block:
+                seconds[name].append((time.perf_counter() - began) / repeats)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def machine() -> str:
+    """Return one line about the machine."""
+    model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
+    return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def print_table(head: list[str], rows: list[list[str]]) -> None:
+    """Print a Markdown table whose columns line up."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    for row in [head, ["-" * width for width in widths], *rows]:
+        print(
+            "| "
+            + " | ".join(
+                cell.ljust(width) if column == 0 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            + " |"
+        )
+    print(flush=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the numbers of a run."""
+    path.write_text(json.dumps({"machine": machine(), **content}, indent=2) + "\n")
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
