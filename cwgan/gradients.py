@@ -23,7 +23,7 @@ s is piecewise constant, so the penalty has no gradient with respect to W_a, b a
 Generator, y = relu(v), v = f(k) W_o' + b_o, k = a W_a' + z W_z' + b, given dy, the gradient of the loss with respect
 to the fake features (which autograd supplies, whatever the terms are):
 
-    dv = dy * [y > 0],  dW_o = dv' f(k),  db_o = sum dv
+    dv = dy * [y > 0] (for a sigmoid dy * y (1 - y)),  dW_o = dv' f(k),  db_o = sum dv
     dk = (dv W_o) * s(k),  dW_a = dk' a,  dW_z = dk' z,  db = sum dk
 """
 
@@ -103,7 +103,7 @@ def generator_forward(
     """Return the hidden layer after LeakyReLU and the features; both are what `generator_backward` needs."""
     hidden = torch.addmm(generator.attribute_part(attributes), noise, generator.noise_weight.t())
     functional.leaky_relu_(hidden, generator.leaky_slope)
-    return hidden, functional.linear(hidden, generator.output_weight, generator.output_bias).relu_()
+    return hidden, generator.activate(functional.linear(hidden, generator.output_weight, generator.output_bias))
 
 
 @torch.no_grad()
@@ -123,7 +123,7 @@ def generator_backward(
         hidden, fake: as `generator_forward` returned them.
         gradient: of the loss with respect to `fake`.
     """
-    error = gradient * (fake > 0)
+    error = generator.through_output(gradient, fake)
     torch.mm(error.t(), hidden, out=generator.output_weight.grad)
     torch.sum(error, 0, out=generator.output_bias.grad)
     # LeakyReLU keeps signs, so its slope can be read off its output.

@@ -6,7 +6,8 @@ Each stage writes into the folder it is given and reads what the stage before it
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,22 +34,28 @@ from cwgan.evaluation import Evaluation, evaluate
 from cwgan.files import written_whole
 from cwgan.networks import Generator, SoftmaxClassifier
 from cwgan.results import write_results
+from cwgan.scaling import scale
 from cwgan.sources import load_dataset
-from cwgan.supervised import fit
+from cwgan.supervised import Objective, fit
 from cwgan.synthesis import generator_fingerprint, inspect_synthetic, read_synthetic, synthesize, synthetic_labels, write_synthetic
 
 Log = Callable[[Mapping[str, float], int], None]
 """Takes metrics by name and the epoch they belong to."""
 
-SCORES = ("S", "U", "H", "T1")
+HEADLINE = ("S", "U", "H", "T1")
+CALIBRATED = ("AUSUC", "calibrated_S", "calibrated_U", "calibrated_H")
+SCORES = (*HEADLINE, *CALIBRATED, "gamma", "leak_seen_to_unseen", "leak_unseen_to_seen")
+"""All fractions but gamma."""
 GAN_FILE, SYNTHETIC_FILE, CLASSIFIER_FILE = "gan.safetensors", "synthetic.h5", "classifier.safetensors"
 
 
 def load_data(config: Config) -> GzslDataset:
-    """Read the data set and, under the validation protocol, drop every test row."""
-    data = config.data
-    dataset = load_dataset(data.path, data.name, data.attributes, data.att_type, data.seed)
-    return validation_view(dataset, data.holdout, data.seed) if config.protocol == "validation" else dataset
+    """Read the data set, under the validation protocol without a look at the test rows, which are dropped; and scale it."""
+    data, is_validation = config.data, config.protocol == "validation"
+    dataset = load_dataset(data.path, data.name, data.attributes, data.att_type, data.seed, conceal_test=is_validation)
+    if is_validation:
+        dataset = validation_view(dataset, data.holdout, data.seed)
+    return scale(dataset, data.scaling, data.attribute_norm)
 
 
 def stage_rng(seed: int, stage: str) -> torch.Generator:
@@ -75,9 +82,14 @@ def follow(
 
 
 def scores_of(result: Evaluation, config: Config) -> dict[str, float]:
-    """Return the scores under the names they are logged by: S, U, H, T1, or val_S and so on."""
+    """Return the scores under the names they are logged by: those of `SCORES`, or val_S and so on."""
     prefix = "val_" if config.protocol == "validation" else ""
     return {f"{prefix}{name}": result.scores[name] for name in SCORES if name in result.scores}
+
+
+def chosen(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+    """Return those of the scores, by their logged names, that are of these names."""
+    return {name: value for name, value in scores.items() if name.removeprefix("val_") in names}
 
 
 def generate(config: Config, dataset: GzslDataset, gan_file: Path, folder: Path) -> tuple[Path, Generator]:
@@ -148,7 +160,7 @@ def score_generator(config: Config, dataset: GzslDataset, generator: Generator) 
     replaces = config.classifier.operation == "replace" and not config.generate.merge
     real = dataset.trainval[:0] if replaces else dataset.trainval
     features, labels = torch.cat([dataset.features[real], *made]), torch.cat([dataset.labels[real], wanted])
-    return scores_of(evaluate(_fit_classifier(config, dataset, features, labels, "synthetic rows"), dataset), config)
+    return scores_of(_evaluate(config, dataset, _fit_classifier(config, dataset, features, labels, "synthetic rows")), config)
 
 
 def imagine(config: Config, dataset: GzslDataset, generator: Generator, samples: int) -> Float[Tensor, "unseen samples features"]:
@@ -173,8 +185,13 @@ def _fit_classifier(
     if len(rows) == 0:
         raise InputError(source, "train/Y", "no row of any class to answer", f"rows of the domain {config.classifier.domain}")
     rng = stage_rng(config.seed, "classifier")
-    classifier = SoftmaxClassifier(dataset.feature_size, classes, rng)
-    curve = fit(classifier, losses.classification, features, classifier.targets(labels), rows, config.classifier, rng)
+    classifier = SoftmaxClassifier(dataset.feature_size, classes, rng, config.classifier.relu_logits)
+    objective: Objective = losses.classification
+    if config.classifier.loss == "logit_adjusted":
+        counts = torch.bincount(labels[rows], minlength=dataset.class_count)[classes].clamp(min=1)
+        priors = losses.zero_shot_log_priors(counts, torch.isin(classes, dataset.unseen_classes), config.classifier.seen_prior)
+        objective = partial(losses.adjusted_classification, log_priors=priors)
+    curve = fit(classifier, objective, features, classifier.targets(labels), rows, config.classifier, rng)
     if log is None:
         deque(curve, maxlen=0)
     else:
@@ -183,9 +200,14 @@ def _fit_classifier(
 
 
 def _scored(config: Config, dataset: GzslDataset, classifier: SoftmaxClassifier, folder: Path) -> Evaluation:
-    result = evaluate(classifier, dataset)
+    result = _evaluate(config, dataset, classifier)
     write_results(folder, result, scores_of(result, config), config.protocol, dataset)
     return result
+
+
+def _evaluate(config: Config, dataset: GzslDataset, classifier: SoftmaxClassifier) -> Evaluation:
+    """Score a classifier; the bias of the calibrated scores is chosen on validation rows and given for test rows."""
+    return evaluate(classifier, dataset, None if config.protocol == "validation" else config.classifier.gamma)
 
 
 def _export_npy(folder: Path, dataset: GzslDataset, labels: Int64[Tensor, " rows"], skip: int) -> None:

@@ -12,8 +12,10 @@ from cwgan.xlsa17 import load_xlsa17
 BUILT_IN = "numbers"
 
 
-def load_dataset(path: str, name: str = "", attributes: str = "", att_type: str = "continuous", seed: int = 0) -> GzslDataset:
-    """Read a data set for the final protocol.
+def load_dataset(
+    path: str, name: str = "", attributes: str = "", att_type: str = "continuous", seed: int = 0, conceal_test: bool = False
+) -> GzslDataset:
+    """Read a data set with all its splits.
 
     Args:
         path: "numbers", or a folder in one of the two layouts.
@@ -21,6 +23,7 @@ def load_dataset(path: str, name: str = "", attributes: str = "", att_type: str 
         attributes: a .npy file that replaces the attributes; empty: none.
         att_type: "continuous" or "binary".
         seed: of the built-in data.
+        conceal_test: do not look at the features of test rows.
 
     Raises:
         InputError: there is no such folder, or it holds neither layout, or what it holds is bad.
@@ -35,9 +38,9 @@ def load_dataset(path: str, name: str = "", attributes: str = "", att_type: str 
 
         dataset = load_numbers(seed)
     elif (folder / hdf5.ROWS_FILE).is_file() or (folder / hdf5.CLASSES_FILE).is_file():
-        dataset = load_hdf5(folder, name or folder.name, table)
+        dataset = load_hdf5(folder, name or folder.name, table, conceal_test)
     elif (folder / xlsa17.FEATURES_FILE).is_file() or (folder / xlsa17.SPLITS_FILE).is_file():
-        dataset = load_xlsa17(folder, name or folder.name, table)
+        dataset = load_xlsa17(folder, name or folder.name, table, conceal_test)
     else:
         found = "neither layout" if folder.is_dir() else "no such folder"
         layouts = f"{xlsa17.FEATURES_FILE} and {xlsa17.SPLITS_FILE}, or {hdf5.ROWS_FILE} and {hdf5.CLASSES_FILE}"

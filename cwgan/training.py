@@ -47,11 +47,11 @@ def train(
         The GAN's file, or None where `gan.train` is off.
 
     Raises:
-        InputError: features that a ReLU cannot make, a savepoint rule that cannot be followed, or a checkpoint that does not fit.
+        InputError: features that the generator cannot make, a savepoint rule that cannot be followed, or a checkpoint that does not fit.
         FloatingPointError: a loss is no longer finite.
     """
-    if config.gan.train and (lowest := dataset.features[dataset.trainval].min().item()) < 0:
-        raise InputError(dataset.source, "features", f"values down to {lowest:.3g}", "no value below 0, as the generator ends in ReLU")
+    if config.gan.train:
+        _check_range(config.gan.output, dataset)
     _check_best_by(config)
     supplier = resume or pretrained
     source = load_checkpoint(supplier) if supplier else None
@@ -156,3 +156,14 @@ def _check_best_by(config: Config) -> None:
             hint = "; val_H and the like need protocol=validation and save.every, save.start as multiples of gan.score_every"
             known = ", ".join(names) or f"nothing, as {stage}.holdout is 0"
             raise InputError("configuration", f"{stage}.save.best_by", repr(best_by), known + (hint if stage == "gan" else ""))
+
+
+def _check_range(output: str, dataset: GzslDataset) -> None:
+    """Refuse training features that the generator's last activation can never reach."""
+    lowest, highest = (value.item() for value in dataset.features[dataset.trainval].aminmax())
+    if lowest < 0 and output != "linear":
+        allowed = f"no value below 0, as the generator ends in {output} (gan.output); data.scaling=min_max brings them to 0..1"
+        raise InputError(dataset.source, "features", f"values down to {lowest:.3g}", allowed)
+    if highest > 1 and output == "sigmoid":
+        allowed = "no value above 1, as the generator ends in sigmoid (gan.output); data.scaling=min_max brings them to 0..1"
+        raise InputError(dataset.source, "features", f"values up to {highest:.3g}", allowed)
