@@ -211,6 +211,10 @@ class Config(Section):
     protocol: Literal["final", "validation"] = option(
         "final", "final: train on trainval, score the test rows; validation: hold out validation classes, never see a test row"
     )
+    seeds: list[int] = option([], "main, ablation: run once per seed and report mean and deviation; empty: `seed` alone", at_least=0)
+    select: bool = option(
+        False, "main, ablation: first choose the epoch and the bias gamma under the validation protocol, scoring every gan.score_every"
+    )
     experiment: str = option("", "MLflow experiment of a run started without `mlflow run`; empty: MLflow's default")
     run_name: str = option("", "name of the run in MLflow; empty: the stage and the data set")
     data: DataConfig = field(default_factory=DataConfig)
@@ -219,3 +223,8 @@ class Config(Section):
     gan: GanConfig = field(default_factory=GanConfig)
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.select and self.protocol == "validation":
+            raise InputError("configuration", "select", "true with protocol=validation", "true with protocol=final, whose choices it makes")

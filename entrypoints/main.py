@@ -3,9 +3,10 @@
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from cwgan.command_line import Command
 from cwgan.config import Config
@@ -24,14 +25,76 @@ COMMAND = Command(
     config=train_gan.COMMAND.config,
     variant=train_gan.COMMAND.variant,
 )
-SHOWN = ("training_curves.png", "imagined_numbers.png", "class_accuracies.png", "results.json", "per_class_accuracy.csv")
+T = TypeVar("T")
+SHOWN = (
+    "training_curves.png",
+    "imagined_numbers.png",
+    "class_accuracies.png",
+    "seen_unseen_curve.png",
+    "results.json",
+    "per_class_accuracy.csv",
+)
 
 
-def body(run: "Run", config: Config, files: object) -> None:
-    """Run the stages as children of the open run, and gather scores, table and pictures in it."""
+def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
+    """Go the whole road once, or once per seed, and print where to look."""
+    from cwgan import comparison, tracking
+
+    if config.seeds:
+        spreads = comparison.spread(repeated(comparison.of_seeds(config, config.seeds), files))
+        run.log_scores(comparison.logged(spreads))
+        table = comparison.table(f"{len(config.seeds)} seeds", {"mean ± std": shown(spreads)})
+        (run.folder / "summary.md").write_text(table)
+        print(f"\n{table}")
+    else:
+        once(run, config, files)
+    print("Open it:  mlflow ui --backend-store-uri", tracking.store_uri())
+    print(f"          http://127.0.0.1:5000/#/experiments/{run.experiment_id}/runs/{run.run_id}\n")
+
+
+def repeated(configs: Mapping[str, Config], files: dict[str, Path]) -> list[dict[str, float]]:
+    """Go the whole road once per configuration, each in a child run of that name; return the scores."""
     from cwgan import tracking
-    from cwgan.pipeline import CALIBRATED, HEADLINE, chosen, load_data
 
+    scores = []
+    for name, config in configs.items():
+        with tracking.run(name, config, COMMAND.sections, {}, nested=True) as child:
+            scores.append(once(child, config, files))
+    return scores
+
+
+def once(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]:
+    """Go the whole road once, where asked for with epoch and bias chosen on validation classes before; return the scores."""
+    from cwgan import comparison, selection, tracking
+    from cwgan.pipeline import load_data
+
+    if not config.select:
+        return road(run, config, files)
+    half = selection.validation_half(config)
+    with tracking.run("select", half, COMMAND.sections, {}, nested=True) as child:
+        dataset = load_data(half)
+        child.log_dataset(dataset)
+        choice = selection.choose(train_gan.stage(child, half, dataset, files))
+    run.log_scores({**choice.scores, "selected_epoch": choice.epoch})
+    scores = road(run, selection.final_half(config, choice), files)
+    rows = {
+        f"validation, epoch {choice.epoch}": {name.removeprefix("val_"): value for name, value in choice.scores.items()},
+        "test": scores,
+    }
+    table = comparison.table(dataset.name.removesuffix(" (validation)"), {label: shown(row) for label, row in rows.items()})
+    (run.folder / "selection.md").write_text(table)
+    print(table)
+    return {**choice.scores, **scores, "selected_epoch": float(choice.epoch)}
+
+
+def road(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]:
+    """Run the stages as children of the open run, and gather scores, table and pictures in it; return the scores."""
+    from cwgan import tracking
+    from cwgan.pipeline import CALIBRATED, GAN_FILE, HEADLINE, chosen, load_data
+
+    if not config.gan.train:
+        allowed = "true, as main goes on to generate; the entry point train_gan can stop there"
+        raise InputError("configuration", "gan.train", "false", allowed)
     began = time.perf_counter()
     dataset = load_data(config)
     run.log_dataset(dataset)
@@ -50,11 +113,8 @@ def body(run: "Run", config: Config, files: object) -> None:
         seconds[command.name] = time.perf_counter() - began
 
     with child(train_gan.COMMAND) as stage:
-        gan_file = train_gan.stage(stage, config, dataset, {})
-    if gan_file is None:
-        raise InputError(
-            "configuration", "gan.train", "false", "true, as main goes on to generate; the entry point train_gan can stop there"
-        )
+        train_gan.stage(stage, config, dataset, files)
+        gan_file = stage.folder / GAN_FILE
     with child(generate.COMMAND) as stage:
         synthetic_file = generate.stage(stage, config, dataset, gan_file)
     with child(train_cls.COMMAND) as stage:
@@ -63,8 +123,14 @@ def body(run: "Run", config: Config, files: object) -> None:
     table = summary(dataset.name, chosen(scores, HEADLINE + CALIBRATED), seconds)
     (run.folder / "summary.md").write_text(table)
     print(f"\n{table}")
-    print("Open it:  mlflow ui --backend-store-uri", tracking.store_uri())
-    print(f"          http://127.0.0.1:5000/#/experiments/{run.experiment_id}/runs/{run.run_id}\n")
+    return scores
+
+
+def shown(scores: "Mapping[str, T]") -> "dict[str, T]":
+    """Return the scores that a table shows."""
+    from cwgan.pipeline import CALIBRATED, HEADLINE
+
+    return {name: scores[name] for name in (*HEADLINE, *CALIBRATED, "gamma") if name in scores}
 
 
 def summary(name: str, scores: dict[str, float], seconds: dict[str, float]) -> str:

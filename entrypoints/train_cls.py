@@ -37,6 +37,8 @@ def report(run: "Run", config: Config, dataset: "GzslDataset", result: "Evaluati
     scores = pipeline.scores_of(result, config)
     run.log_scores(scores)
     figures.class_accuracies(run.folder / "class_accuracies.png", result, dataset, pipeline.chosen(scores, pipeline.HEADLINE))
+    if result.curve:
+        figures.seen_unseen(run.folder / "seen_unseen_curve.png", result.curve, result.scores)
     return scores
 
 

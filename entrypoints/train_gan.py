@@ -27,8 +27,8 @@ COMMAND = Command(
 ARTIFACTS = {"pretrained": "gan.safetensors", "resume": "gan.safetensors"}
 
 
-def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, Path]) -> Path | None:
-    """Train, then draw the curves; return the GAN's file."""
+def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, Path]) -> dict[str, list[tuple[int, float]]]:
+    """Train, then draw the curves; return them by name."""
     from cwgan import figures, training
 
     history: dict[str, list[tuple[int, float]]] = {}
@@ -38,10 +38,10 @@ def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, P
         for name, value in metrics.items():
             history.setdefault(name, []).append((epoch, value))
 
-    gan_file = training.train(config, dataset, run.folder, log, files.get("pretrained"), files.get("resume"))
+    training.train(config, dataset, run.folder, log, files.get("pretrained"), files.get("resume"))
     if history:
         figures.training_curves(run.folder / "training_curves.png", history)
-    return gan_file
+    return history
 
 
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
