@@ -19,6 +19,7 @@ from cwgan.checkpoint import (
 from cwgan.command_line import to_dict
 from cwgan.config import Config, MonitorConfig, RegressorConfig
 from cwgan.data import GzslDataset, hold_out
+from cwgan.diagnostics import class_distances
 from cwgan.errors import InputError
 from cwgan.gan import Gan, SeenRows, build_gan, train_gan
 from cwgan.networks import Regressor, SoftmaxClassifier, freeze
@@ -28,6 +29,9 @@ from cwgan.synthesis import synthesize
 
 MONITOR_ROWS = 10
 """Synthetic rows per seen class that the monitor classifier judges after every epoch."""
+
+DIAGNOSED_ROWS = 50
+"""Synthetic rows per class by which they are compared with real ones."""
 
 
 def train(
@@ -86,7 +90,21 @@ def _gan_curve(config: Config, dataset: GzslDataset, gan: Gan) -> Iterator[dict[
         terms["monitor_accuracy"] = hits.double().mean().item()
         if config.protocol == "validation" and config.gan.score_every and gan.epoch % config.gan.score_every == 0:
             terms.update(score_generator(config, dataset, gan.generator))
+            terms.update(_diagnose(config, dataset, gan))
         yield terms
+
+
+@torch.no_grad()
+def _diagnose(config: Config, dataset: GzslDataset, gan: Gan) -> dict[str, float]:
+    """Measure, under the validation protocol, the cycle error on both sides and the way from synthetic to real unseen rows."""
+    terms = {}
+    for side, classes in (("seen", dataset.seen_classes), ("unseen", dataset.unseen_classes)):
+        labels = classes.repeat_interleave(DIAGNOSED_ROWS)
+        made = torch.cat(list(synthesize(gan.generator, dataset.attributes, labels, stage_rng(config.seed, f"diagnose {side}"))))
+        terms[f"cycle_error_{side}"] = losses.cycle(gan.regressor(made), dataset.attributes[labels]).item()
+    rows = dataset.test_unseen
+    distances = class_distances(dataset.features[rows], dataset.labels[rows], made, labels)
+    return terms | {f"{name}_unseen": value for name, value in distances.items()}
 
 
 def _monitor(config: Config, dataset: GzslDataset, folder: Path, log: Log, source: Checkpoint | None, is_new: bool) -> SoftmaxClassifier:

@@ -14,7 +14,7 @@ import torch
 from cwgan import pipeline, training
 from cwgan.checkpoint import load_checkpoint, load_classifier, load_generator
 from cwgan.config import ClassifierConfig, Config, GanConfig, GenerateConfig, MonitorConfig, RegressorConfig
-from cwgan.data import GzslDataset
+from cwgan.data import GzslDataset, validation_view
 from cwgan.errors import InputError
 from cwgan.hdf5 import save_hdf5
 
@@ -197,6 +197,21 @@ def test_a_sigmoid_generator_needs_features_from_0_to_1_and_survives_the_checkpo
     assert path is not None
     made = load_generator(load_checkpoint(path))(numbers.attributes, torch.randn(100, 20))
     assert 0 < made.min() < made.max() < 1
+
+
+def test_the_validation_protocol_logs_scores_and_diagnostics_where_it_is_due(tmp_path: Path, numbers: GzslDataset) -> None:
+    config = replace(TINY, protocol="validation", gan=replace(TINY.gan, epochs=3, score_every=2))
+    logged: dict[int, Mapping[str, float]] = {}
+
+    def log(metrics: Mapping[str, float], epoch: int) -> None:
+        if "gan/wasserstein" in metrics:
+            logged[epoch] = metrics
+
+    training.train(config, validation_view(numbers, 0.2, 0), tmp_path, log)
+    diagnostics = {f"gan/{name}_unseen" for name in ("cycle_error", "class_mean_distance", "frechet")} | {"gan/cycle_error_seen"}
+    scores = {f"val_{name}" for name in pipeline.SCORES}
+    assert [epoch for epoch, metrics in logged.items() if diagnostics | scores <= set(metrics)] == [2]
+    assert not (diagnostics | scores) & (set(logged[1]) | set(logged[3]))
 
 
 def test_signed_features_are_refused_before_a_relu_generator(tmp_path: Path, numbers: GzslDataset) -> None:
