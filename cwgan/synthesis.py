@@ -41,7 +41,8 @@ def synthesize(
 ) -> Iterator[Float32[Tensor, "chunk features"]]:
     """Generate one row of features per label, at most `CHUNK` rows at a time, in the order of the labels.
 
-    What attributes add to the hidden layer is computed once per class; memory does not depend on the number of rows.
+    What attributes add to the hidden layer is computed once per class, and the layer is built in place; memory does not
+    depend on the number of rows.
 
     Args:
         generator: trained.
@@ -52,10 +53,12 @@ def synthesize(
     classes, position = labels.unique(return_inverse=True)
     with torch.no_grad():
         attribute_parts = generator.attribute_part(attributes[classes])
+    hidden = torch.empty(min(CHUNK, len(labels)), attribute_parts.shape[1])
     for rows in position.split(CHUNK):
         noise = torch.randn(len(rows), generator.noise_size, generator=rng)
         with torch.no_grad():
-            features = generator.from_attribute_part(attribute_parts[rows], noise)
+            parts = torch.index_select(attribute_parts, 0, rows, out=hidden[: len(rows)])
+            features = generator.from_attribute_part(parts, noise)
         yield features
 
 

@@ -21,9 +21,10 @@ from cwgan.config import Config, MonitorConfig, RegressorConfig
 from cwgan.data import GzslDataset, hold_out
 from cwgan.errors import InputError
 from cwgan.gan import Gan, SeenRows, build_gan, train_gan
+from cwgan.gradients import Objective
 from cwgan.networks import Regressor, SoftmaxClassifier, freeze
 from cwgan.pipeline import GAN_FILE, SCORES, Log, follow, score_generator, stage_rng
-from cwgan.supervised import Objective, fit, held_out_metrics
+from cwgan.supervised import fit, held_out_metrics
 from cwgan.synthesis import synthesize
 
 MONITOR_ROWS = 10
