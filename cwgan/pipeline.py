@@ -31,6 +31,7 @@ from cwgan.data import GzslDataset, validation_view
 from cwgan.errors import InputError
 from cwgan.evaluation import Evaluation, evaluate
 from cwgan.files import written_whole
+from cwgan.machine import set_up
 from cwgan.networks import Generator, SoftmaxClassifier
 from cwgan.results import write_results
 from cwgan.sources import load_dataset
@@ -45,7 +46,8 @@ GAN_FILE, SYNTHETIC_FILE, CLASSIFIER_FILE = "gan.safetensors", "synthetic.h5", "
 
 
 def load_data(config: Config) -> GzslDataset:
-    """Read the data set and, under the validation protocol, drop every test row."""
+    """Read the data set and, under the validation protocol, drop every test row; set up threads and precision first."""
+    set_up(config.threads, config.precision)
     data = config.data
     dataset = load_dataset(data.path, data.name, data.attributes, data.att_type, data.seed)
     return validation_view(dataset, data.holdout, data.seed) if config.protocol == "validation" else dataset

@@ -50,16 +50,17 @@ def synthesize(
         labels: class of every row wanted.
         rng: draws the noise; the same state gives the same features.
     """
+    device = generator.hidden_bias.device
     classes, position = labels.unique(return_inverse=True)
     with torch.no_grad():
-        attribute_parts = generator.attribute_part(attributes[classes])
-    hidden = torch.empty(min(CHUNK, len(labels)), attribute_parts.shape[1])
+        attribute_parts = generator.attribute_part(attributes[classes].to(device))
+    hidden = torch.empty(min(CHUNK, len(labels)), attribute_parts.shape[1], device=device)
     for rows in position.split(CHUNK):
-        noise = torch.randn(len(rows), generator.noise_size, generator=rng)
+        noise = torch.randn(len(rows), generator.noise_size, generator=rng).to(device)
         with torch.no_grad():
-            parts = torch.index_select(attribute_parts, 0, rows, out=hidden[: len(rows)])
+            parts = torch.index_select(attribute_parts, 0, rows.to(device), out=hidden[: len(rows)])
             features = generator.from_attribute_part(parts, noise)
-        yield features
+        yield features.cpu()
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def generator_fingerprint(generator: Generator) -> str:
     """Return 16 hex digits that stand for the generator's weights."""
     digest = hashlib.sha256()
     for parameter in generator.parameters():
-        digest.update(parameter.detach().numpy().data)
+        digest.update(parameter.detach().cpu().numpy().data)
     return digest.hexdigest()[:16]
 
 
