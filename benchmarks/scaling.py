@@ -5,11 +5,10 @@ Run: python -m benchmarks.scaling [--quick]
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
-from benchmarks.timing import interleave, machine, print_table, write_json
+from benchmarks.timing import interleave, machine, print_table
 from cwgan import losses
 from cwgan.config import ClassifierConfig, GanConfig
 from cwgan.gan import SeenRows, build_gan, train_gan
@@ -52,8 +51,8 @@ def main(quick: bool) -> dict[str, dict[str, float]]:
     print(machine())
     ratios: dict[str, dict[str, float]] = {}
     base = works(BASE)
-    for size in BASE:
-        doubled = works({**BASE, size: 2 * BASE[size]})
+    for size, value in BASE.items():
+        doubled = works({**BASE, size: 2 * value})
         ratios[size] = {}
         for name, work in base.items():
             seconds = interleave({"once": work, "twice": doubled[name]}, 3 if quick else 11, repeats=200 if name == "scoring" else 1)
@@ -64,4 +63,4 @@ def main(quick: bool) -> dict[str, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    write_json(Path("benchmark-scaling.json"), main("--quick" in sys.argv))
+    main("--quick" in sys.argv)
