@@ -8,13 +8,12 @@ Run: python -m benchmarks.step [--quick]
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.timing import interleave, machine, print_table, write_json
+from benchmarks.timing import interleave, machine, print_table
 from cwgan.config import GanConfig
 from cwgan.gan import SeenRows, build_gan, critic_step, generator_step
 from cwgan.networks import Regressor, SoftmaxClassifier, freeze
@@ -198,4 +197,4 @@ def main(quick: bool) -> dict[str, dict[str, dict[str, float]]]:
 
 
 if __name__ == "__main__":
-    write_json(Path("benchmark-step.json"), main("--quick" in sys.argv))
+    main("--quick" in sys.argv)

@@ -58,7 +58,8 @@ def save_checkpoint(
     """
     facts = {"format": FORMAT, "kind": kind, "epoch": epoch, "config": config, "data": describe(dataset)}
     with written_whole(path) as temporary:
-        save_file({key: value.detach().contiguous() for key, value in tensors.items()}, temporary, metadata={"cwgan": json.dumps(facts)})
+        on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        save_file(on_cpu, temporary, metadata={"cwgan": json.dumps(facts)})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

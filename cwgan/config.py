@@ -5,6 +5,7 @@ module imports PyTorch, so that `--help` answers at once.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -44,9 +45,10 @@ class Section:
             value = getattr(self, item.name)
             bounds = {word: bound for word, bound in item.metadata.get("range", {}).items() if bound is not None}
             numbers = value if isinstance(value, list) else [value]
-            # NaN fails every comparison, so it is refused wherever a range is declared.
+            if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+                raise InputError("configuration", f"{self.section}{item.name}", value, "a finite number")
             if not all(_COMPARISONS[word](number, bound) for word, bound in bounds.items() for number in numbers):
-                allowed = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items())
+                allowed = " and ".join(f"{word} {bound}" for word, bound in bounds.items())
                 raise InputError("configuration", f"{self.section}{item.name}", value, allowed)
 
 
@@ -70,7 +72,9 @@ class DataConfig(Section):
     holdout: float = option(
         0.2, "share of each seen class's training rows kept for scoring S under the validation protocol", above=0, below=1
     )
-    seed: int = option(0, "seed of the built-in data and of every validation split; apart from the run's seed", at_least=0)
+    seed: int = option(
+        0, "seed of the built-in data and of every validation split; apart from the run's seed", at_least=0, at_most=2**63 - 1
+    )
 
 
 @dataclass(frozen=True)
@@ -215,6 +219,11 @@ class Config(Section):
     select: bool = option(
         False, "main, ablation: first choose the epoch and the bias gamma under the validation protocol, scoring every gan.score_every"
     )
+    threads: int = option(0, "CPU threads; 0: as many as cores; 1 where several runs share the machine", at_least=0)
+    precision: Literal["float32", "bfloat16"] = option(
+        "float32", "operands of matrix products; weights, sums and Adam's state stay float32"
+    )
+    device: Literal["auto", "cpu", "cuda"] = option("auto", "where the GAN is trained; auto: on a GPU where there is one")
     experiment: str = option("", "MLflow experiment of a run started without `mlflow run`; empty: MLflow's default")
     run_name: str = option("", "name of the run in MLflow; empty: the stage and the data set")
     data: DataConfig = field(default_factory=DataConfig)

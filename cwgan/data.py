@@ -6,6 +6,7 @@ validation protocol, `test_seen` and `test_unseen` are scored once.
 """
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,7 +35,8 @@ class GzslDataset:
         test_concealed: whether the features of test rows are not looked at, not even for NaN.
 
     Raises:
-        InputError: sizes disagree, a value is not finite, a label has no class, a split is empty, or seen and unseen overlap.
+        InputError: sizes disagree, a value is not finite, a label has no class, class names repeat, a split is empty or
+            names a row twice, `train` or `val` leaves `trainval`, or seen and unseen overlap.
     """
 
     name: str
@@ -97,7 +99,7 @@ class GzslDataset:
 
     @cached_property
     def _row_prints(self) -> list[bytes]:
-        return [fingerprint(row) for row in self.features.numpy()]
+        return [fingerprint(row) for row in self.features.contiguous().numpy()]
 
     def summary(self) -> str:
         """Return one line that says what is in it."""
@@ -106,15 +108,15 @@ class GzslDataset:
         return f"{self.name}: {seen} seen + {unseen} unseen classes, {self.feature_size} features, {self.attribute_size} attributes, {rows}"
 
     def _check_sizes(self) -> None:
-        rows, classes = len(self.features), len(self.attributes)
-        if self.features.ndim != 2 or self.attributes.ndim != 2:
-            raise InputError(self.source, "features, attributes", f"{self.features.ndim} and {self.attributes.ndim} dimensions", "matrices")
         if self.feature_size == 0 or self.attribute_size == 0:
             raise InputError(self.source, "features, attributes", "no columns", "at least one column each")
-        if len(self.labels) != rows:
-            raise InputError(self.source, "labels", f"{len(self.labels)} labels", f"{rows}, one per row of features")
-        if len(self.class_names) != classes:
-            raise InputError(self.source, "class names", f"{len(self.class_names)} names", f"{classes}, one per row of attributes")
+        if len(self.class_names) != self.class_count:
+            raise InputError(self.source, "class names", f"{len(self.class_names)} names", f"{self.class_count}, one per row of attributes")
+        odd = [name for name, times in Counter(self.class_names).items() if times > 1 or not name or not name.isprintable()]
+        if odd:
+            raise InputError(
+                self.source, "class names", f"{odd[0]!r}, {self.class_names.count(odd[0])} times", "printable names, each once"
+            )
 
     def _check_values(self) -> None:
         looked_at = self.features[self.trainval] if self.test_concealed else self.features
@@ -139,6 +141,12 @@ class GzslDataset:
             if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self.features):
                 found = f"rows {int(index.min()) + 1} to {int(index.max()) + 1}"
                 raise InputError(self.source, split, found, f"rows 1 to {len(self.features)}")
+            if len(index.unique()) < len(index):
+                raise InputError(self.source, split, f"{len(index)} rows, of which {len(index.unique())} different", "each row once")
+            if split in ("train", "val") and not torch.isin(index, self.trainval).all():
+                raise InputError(self.source, split, "rows that are not in trainval", "rows of trainval")
+        if 0 in (len(self.train), len(self.val)) and len(self.train) + len(self.val) > 0:
+            raise InputError(self.source, "train, val", f"{len(self.train)} and {len(self.val)} rows", "rows in both, or in neither")
         for left, right, what in (
             (self.trainval, self.test_unseen, "unseen test classes with training rows"),
             (self.train, self.val, "validation classes with rows in train"),
@@ -165,12 +173,18 @@ def validation_view(dataset: GzslDataset, holdout: float, seed: int) -> GzslData
         dataset: the data set of the final protocol.
         holdout: share of each remaining seen class's rows that is held out, at least one and never all.
         seed: of both draws.
+
+    Raises:
+        InputError: too few classes to draw from, or no class with a row to spare for the hold-out.
     """
     rng = torch.Generator().manual_seed(seed)
     train, val = dataset.train, dataset.val
     if len(val) == 0:
         seen = dataset.seen_classes
-        count = max(1, round(len(seen) * len(dataset.unseen_classes) / dataset.class_count))
+        if len(seen) < 2:
+            raise InputError(dataset.source, "trainval", "one class", "two or more, some of which can validate")
+        share = len(dataset.unseen_classes) / dataset.class_count
+        count = min(max(1, round(len(seen) * share)), len(seen) - 1)
         chosen = seen[torch.randperm(len(seen), generator=rng)[:count]]
         held = torch.isin(dataset.labels[dataset.trainval], chosen)
         train, val = dataset.trainval[~held], dataset.trainval[held]

@@ -37,16 +37,17 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading.
 
     Raises:
-        InputError: it is missing, or not HDF5, or cut short.
+        InputError: it is missing, or not HDF5, or cut short, or turns out to be damaged while it is read.
     """
     if not path.is_file():
         raise InputError(path, "file", "nothing there", "an HDF5 file")
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(path, "file", f"unreadable ({error})", "a whole HDF5 file") from None
-    with file:
-        yield file
+        with h5py.File(path, "r") as file:
+            yield file
+    except InputError:
+        raise
+    except Exception as error:  # h5py raises many kinds for a damaged file
+        raise InputError(path, "file", f"unreadable ({error})", "a whole HDF5 file") from error
 
 
 def dataset_of(file: h5py.File, key: str, dimensions: int, kind: str = "number") -> h5py.Dataset:
@@ -63,18 +64,19 @@ def dataset_of(file: h5py.File, key: str, dimensions: int, kind: str = "number")
     """
     place: h5py.Group | h5py.Dataset = file
     for step in key.split("/"):
-        if not isinstance(place, h5py.Group) or step not in place:
+        link = place.get(step, getlink=True) if isinstance(place, h5py.Group) else None
+        if link is None:
             raise InputError(file.filename, key, "nothing there", f"a {kind} dataset of {dimensions} dimension(s)")
-        if not isinstance(place.get(step, getlink=True), h5py.HardLink):
+        if not isinstance(link, h5py.HardLink):
             raise InputError(file.filename, key, "a link", "data stored in the file itself")
         place = place[step]
     if not isinstance(place, h5py.Dataset) or place.is_virtual or place.external:
         raise InputError(file.filename, key, "a group or a reference to other files", "a dataset stored in the file itself")
-    is_number = place.dtype.kind in "fiu"
-    if is_number != (kind == "number") or place.ndim != dimensions:
+    is_kind = place.dtype.kind in "fiu" if kind == "number" else h5py.check_string_dtype(place.dtype) is not None
+    if not is_kind or place.shape is None or place.ndim != dimensions:
         found = f"{place.dtype} of shape {place.shape}"
         raise InputError(file.filename, key, found, f"a {kind} dataset of {dimensions} dimension(s)")
-    if is_number and place.nbytes > DEFLATE_LIMIT * place.id.get_storage_size():
-        found = f"shape {place.shape} over {place.id.get_storage_size()} stored bytes"
-        raise InputError(file.filename, key, found, "a dataset whose values are stored")
+    stored = min(place.id.get_storage_size(), file.id.get_filesize())
+    if place.nbytes > DEFLATE_LIMIT * stored:
+        raise InputError(file.filename, key, f"shape {place.shape} over {stored} stored bytes", "a dataset whose values are stored")
     return place

@@ -1,7 +1,7 @@
 """Training the cycle-consistent Wasserstein GAN (Felix et al. 2018, arXiv 1808.00136)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,8 +10,12 @@ from torch import Tensor
 from cwgan import losses
 from cwgan.checkpoint import Checkpoint, load_module, load_optimizer, module_tensors, optimizer_tensors
 from cwgan.config import GanConfig
+from cwgan.cuda import Replayed
+from cwgan.errors import InputError
 from cwgan.gradients import allocate, critic_backward, generator_backward, generator_forward
 from cwgan.networks import Critic, Generator, Regressor, SoftmaxClassifier
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,10 @@ class SeenRows:
     rows: Int64[Tensor, " rows"]
     attributes: Float[Tensor, "classes attributes"]
     unseen_classes: Int64[Tensor, " unseen"]
+
+    def to(self, device: torch.device) -> "SeenRows":
+        """Return the same on a device."""
+        return SeenRows(*(getattr(self, item.name).to(device) for item in fields(self)))
 
 
 @dataclass
@@ -60,8 +68,14 @@ class Gan:
         for player in (self.generator, self.critic):
             allocate(player)
         betas = (self.config.beta1, self.config.beta2)
-        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), self.config.generator_lr, betas, fused=True)
-        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), self.config.critic_lr, betas, fused=True)
+        # A CUDA graph reads the learning rate from where it lies, so there it is a tensor.
+        on_gpu = self.rng.device.type == "cuda"
+        self.generator_optimizer, self.critic_optimizer = (
+            torch.optim.Adam(
+                player.parameters(), torch.ones((), device=self.rng.device) if on_gpu else 1.0, betas, fused=True, capturable=on_gpu
+            )
+            for player in (self.generator, self.critic)
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint must hold to continue bit for bit."""
@@ -81,7 +95,10 @@ class Gan:
         for name in ("generator", "critic"):
             load_module(getattr(self, name), checkpoint, name)
             load_optimizer(getattr(self, f"{name}_optimizer"), checkpoint.part(f"{name}_optimizer"))
-        self.rng.set_state(checkpoint.part("rng")["state"])
+        try:
+            self.rng.set_state(checkpoint.part("rng")["state"])
+        except RuntimeError:
+            raise InputError(checkpoint.path, "rng", "the random state of another device", f"one of {self.rng.device}") from None
         self.epoch = checkpoint.facts["epoch"]
 
 
@@ -92,12 +109,18 @@ def build_gan(
     rng: torch.Generator,
     regressor: Regressor,
     classifier: SoftmaxClassifier,
+    device: torch.device = CPU,
 ) -> Gan:
-    """Return an untrained GAN; sizes come from the data set, the rest from the configuration."""
+    """Return an untrained GAN on a device; sizes come from the data set, the rest from the configuration.
+
+    The first weights are drawn on the CPU, so that they are the same on every device.
+    """
     noise_size = config.noise_size or attribute_size
     generator = Generator(attribute_size, noise_size, config.hidden_size, feature_size, config.leaky_slope, rng, config.output)
     critic = Critic(feature_size, attribute_size, config.hidden_size, config.leaky_slope, rng)
-    return Gan(generator, critic, regressor, classifier, config, rng)
+    if device != CPU:
+        rng = torch.Generator(device).manual_seed(rng.initial_seed())
+    return Gan(generator.to(device), critic.to(device), regressor.to(device), classifier.to(device), config, rng)
 
 
 def train_gan(gan: Gan, data: SeenRows) -> Iterator[dict[str, float]]:
@@ -116,17 +139,21 @@ def train_gan(gan: Gan, data: SeenRows) -> Iterator[dict[str, float]]:
     config = gan.config
     batch_size = min(config.batch_size, len(data.rows))
     steps = len(data.rows) // batch_size
+
+    def both(rows: Int64[Tensor, "steps batch"]) -> dict[str, Tensor]:
+        for batch in rows:
+            terms = critic_step(gan, data, batch)
+        return {**terms, **generator_step(gan, data, batch)}
+
+    step = Replayed(both, gan.rng) if gan.rng.device.type == "cuda" else both
     while gan.epoch < config.epochs:
         _set_lr(gan.critic_optimizer, config.critic_lr, config.critic_lr_decay, gan.epoch)
         _set_lr(gan.generator_optimizer, config.generator_lr, config.generator_lr_decay, gan.epoch)
-        order = [data.rows[torch.randperm(len(data.rows), generator=gan.rng)] for _ in range(config.critic_steps)]
-        batches = torch.cat([rows[: steps * batch_size] for rows in order]).split(batch_size)
+        orders = [torch.randperm(len(data.rows), generator=gan.rng, device=gan.rng.device) for _ in range(config.critic_steps)]
+        batches = data.rows[torch.cat([order[: steps * batch_size] for order in orders])].view(steps, config.critic_steps, batch_size)
         totals: dict[str, Tensor] = {}
-        for start in range(0, len(batches), config.critic_steps):
-            for rows in batches[start : start + config.critic_steps]:
-                terms = critic_step(gan, data, rows)
-            terms.update(generator_step(gan, data, rows))
-            for name, value in terms.items():
+        for rows in batches:
+            for name, value in step(rows).items():
                 totals[name] = totals.get(name, 0.0) + value.detach()
         gan.epoch += 1
         means = {name: total.item() / steps for name, total in totals.items()}
@@ -151,7 +178,7 @@ def generator_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> d
     config, labels, batch = gan.config, data.labels[rows], len(rows)
     attributes, noise = data.attributes[labels], _noise(gan, batch)
     if config.unseen_cycle_weight:
-        drawn = torch.randint(len(data.unseen_classes), (batch,), generator=gan.rng)
+        drawn = torch.randint(len(data.unseen_classes), (batch,), generator=gan.rng, device=gan.rng.device)
         attributes = torch.cat([attributes, data.attributes[data.unseen_classes[drawn]]])
         noise = torch.cat([noise, _noise(gan, batch)])
     hidden, fake = generator_forward(gan.generator, attributes, noise)
@@ -178,9 +205,13 @@ def generator_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> d
 
 
 def _noise(gan: Gan, rows: int) -> Float[Tensor, "rows noise"]:
-    return torch.randn(rows, gan.generator.noise_size, generator=gan.rng)
+    return torch.randn(rows, gan.generator.noise_size, generator=gan.rng, device=gan.rng.device)
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, lr: float, decay: float, epoch: int) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = lr / (1 + decay * epoch)
+        value = lr / (1 + decay * epoch)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value

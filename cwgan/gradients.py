@@ -25,18 +25,27 @@ to the fake features (which autograd supplies, whatever the terms are):
 
     dv = dy * [y > 0] (for a sigmoid dy * y (1 - y)),  dW_o = dv' f(k),  db_o = sum dv
     dk = (dv W_o) * s(k),  dW_a = dk' a,  dW_z = dk' z,  db = sum dk
+
+Linear networks, o = x W' + b, given do, the gradient of an objective with respect to the outputs:
+
+    dW = do' x,  db = sum do
 """
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
 from cwgan.losses import gradient_penalty, wasserstein_estimate
-from cwgan.networks import Critic, Generator, leaky_slopes
+from cwgan.networks import Critic, Generator, Regressor, SoftmaxClassifier, leaky_slopes
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""Of a network's outputs and targets; a mean over the batch."""
 
 
-def allocate(network: Critic | Generator) -> None:
+def allocate(network: Critic | Generator | Regressor | SoftmaxClassifier) -> None:
     """Give every parameter a gradient buffer and take it from autograd: the functions here write the gradients."""
     for parameter in network.requires_grad_(False).parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -101,9 +110,8 @@ def generator_forward(
     generator: Generator, attributes: Float[Tensor, "batch attributes"], noise: Float[Tensor, "batch noise"]
 ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch features"]]:
     """Return the hidden layer after LeakyReLU and the features; both are what `generator_backward` needs."""
-    hidden = torch.addmm(generator.attribute_part(attributes), noise, generator.noise_weight.t())
-    functional.leaky_relu_(hidden, generator.leaky_slope)
-    return hidden, generator.activate(functional.linear(hidden, generator.output_weight, generator.output_bias))
+    hidden = generator.attribute_part(attributes)
+    return hidden, generator.from_attribute_part(hidden, noise)
 
 
 @torch.no_grad()
@@ -131,3 +139,26 @@ def generator_backward(
     torch.mm(inner.t(), attributes, out=generator.attribute_weight.grad)
     torch.mm(inner.t(), noise, out=generator.noise_weight.grad)
     torch.sum(inner, 0, out=generator.hidden_bias.grad)
+
+
+def linear_backward(
+    model: Regressor | SoftmaxClassifier,
+    objective: Objective,
+    inputs: Float[Tensor, "batch features"],
+    targets: Shaped[Tensor, "batch ..."],
+) -> Float[Tensor, ""]:
+    """Write the gradient of an objective into a linear network's buffers and return the objective.
+
+    Args:
+        model: prepared by `allocate`.
+        objective: autograd differentiates it with respect to the outputs alone.
+        inputs, targets: one row each per sample.
+    """
+    outputs = model(inputs).requires_grad_()
+    value = objective(outputs, targets)
+    (error,) = torch.autograd.grad(value, outputs)
+    if isinstance(model, SoftmaxClassifier) and model.relu:  # the outputs are behind the ReLU already
+        error = error * (outputs.detach() > 0)
+    torch.mm(error.t(), inputs, out=model.weight.grad)
+    torch.sum(error, 0, out=model.bias.grad)
+    return value.detach()

@@ -41,7 +41,7 @@ def mixing_weights(batch: int, features: int, mixing: str, rng: torch.Generator)
     Returns:
         One column, or as many as features.
     """
-    return torch.rand(batch, 1 if mixing == "per_sample" else features, generator=rng)
+    return torch.rand(batch, 1 if mixing == "per_sample" else features, generator=rng, device=rng.device)
 
 
 def adversarial(fake_scores: Float[Tensor, " batch"]) -> Float[Tensor, ""]:

@@ -62,8 +62,8 @@ class Generator(nn.Module):
     def from_attribute_part(
         self, attribute_part: Float[Tensor, "batch hidden"], noise: Float[Tensor, "batch noise"]
     ) -> Float[Tensor, "batch features"]:
-        """Return the features, given what `attribute_part` returned for their classes."""
-        hidden = functional.leaky_relu(torch.addmm(attribute_part, noise, self.noise_weight.t()), self.leaky_slope)
+        """Return the features, given what `attribute_part` returned for their classes, in whose place the hidden layer is built."""
+        hidden = functional.leaky_relu_(attribute_part.addmm_(noise, self.noise_weight.t()), self.leaky_slope)
         return self.activate(functional.linear(hidden, self.output_weight, self.output_bias))
 
     def activate(self, values: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:

@@ -32,6 +32,7 @@ from cwgan.data import GzslDataset, validation_view
 from cwgan.errors import InputError
 from cwgan.evaluation import Evaluation, evaluate
 from cwgan.files import written_whole
+from cwgan.machine import set_up
 from cwgan.networks import Generator, SoftmaxClassifier
 from cwgan.results import write_results
 from cwgan.scaling import scale
@@ -50,7 +51,11 @@ GAN_FILE, SYNTHETIC_FILE, CLASSIFIER_FILE = "gan.safetensors", "synthetic.h5", "
 
 
 def load_data(config: Config) -> GzslDataset:
-    """Read the data set, under the validation protocol without a look at the test rows, which are dropped; and scale it."""
+    """Read the data set, under the validation protocol without a look at the test rows, which are dropped; scale it.
+
+    Threads and precision are set up first.
+    """
+    set_up(config.threads, config.precision)
     data, is_validation = config.data, config.protocol == "validation"
     dataset = load_dataset(data.path, data.name, data.attributes, data.att_type, data.seed, conceal_test=is_validation)
     if is_validation:

@@ -1,7 +1,10 @@
 """Where a data set comes from: the built-in numbers, an xlsa17 folder, or the original HDF5 pair."""
 
 import dataclasses
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from cwgan import hdf5, xlsa17
 from cwgan.data import GzslDataset, binarize
@@ -10,18 +13,24 @@ from cwgan.hdf5 import load_hdf5
 from cwgan.xlsa17 import load_xlsa17
 
 BUILT_IN = "numbers"
+XLSA17, PAIR = (xlsa17.FEATURES_FILE, xlsa17.SPLITS_FILE), (hdf5.ROWS_FILE, hdf5.CLASSES_FILE)
 
 
 def load_dataset(
-    path: str, name: str = "", attributes: str = "", att_type: str = "continuous", seed: int = 0, conceal_test: bool = False
+    path: str,
+    name: str = "",
+    attributes: str = "",
+    att_type: Literal["continuous", "binary"] = "continuous",
+    seed: int = 0,
+    conceal_test: bool = False,
 ) -> GzslDataset:
     """Read a data set with all its splits.
 
     Args:
         path: "numbers", or a folder in one of the two layouts.
-        name: of the data set; empty: the folder's.
+        name: of the data set; empty: the folder's, or "numbers".
         attributes: a .npy file that replaces the attributes; empty: none.
-        att_type: "continuous" or "binary".
+        att_type: class attributes as they are, or as `cwgan.data.binarize` makes them.
         seed: of the built-in data.
         conceal_test: do not look at the features of test rows.
 
@@ -29,7 +38,7 @@ def load_dataset(
         InputError: there is no such folder, or it holds neither layout, or what it holds is bad.
     """
     table = Path(attributes) if attributes else None
-    folder = Path(path).resolve()
+    folder = Path(os.path.abspath(path))
     if path == BUILT_IN:
         if table is not None:
             raise InputError("configuration", "data.attributes", attributes, "nothing: the built-in data has its own attributes")
@@ -37,16 +46,24 @@ def load_dataset(
         from cwgan.numbers import load_numbers
 
         dataset = load_numbers(seed)
-    elif (folder / hdf5.ROWS_FILE).is_file() or (folder / hdf5.CLASSES_FILE).is_file():
-        dataset = load_hdf5(folder, name or folder.name, table, conceal_test)
-    elif (folder / xlsa17.FEATURES_FILE).is_file() or (folder / xlsa17.SPLITS_FILE).is_file():
-        dataset = load_xlsa17(folder, name or folder.name, table, conceal_test)
+        if name:
+            dataset = dataclasses.replace(dataset, name=name)
     else:
-        found = "neither layout" if folder.is_dir() else "no such folder"
-        layouts = f"{xlsa17.FEATURES_FILE} and {xlsa17.SPLITS_FILE}, or {hdf5.ROWS_FILE} and {hdf5.CLASSES_FILE}"
-        raise InputError(
-            folder, "data.path", found, f"'{BUILT_IN}', or a folder with {layouts} (relative paths start at the project's folder)"
-        )
+        dataset = _reader(folder)(folder, name or folder.name, table, conceal_test)
     if att_type == "binary":
         dataset = dataclasses.replace(dataset, attributes=binarize(dataset.attributes))
     return dataset
+
+
+def _reader(folder: Path) -> Callable[[Path, str, Path | None, bool], GzslDataset]:
+    """Return the function that reads the layout of a folder."""
+    try:
+        present, found = set(os.listdir(folder)), "neither layout"
+    except OSError as error:
+        present, found = set(), str(error.strerror)
+    for reader, files in ((load_hdf5, PAIR), (load_xlsa17, XLSA17)):
+        if present & set(files):
+            return reader
+    layouts = f"{' and '.join(XLSA17)}, or {' and '.join(PAIR)}"
+    allowed = f"'{BUILT_IN}', or a folder with {layouts} (relative paths start at the project's folder)"
+    raise InputError(folder, "data.path", found, allowed)

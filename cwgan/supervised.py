@@ -1,6 +1,6 @@
 """Fitting a linear network on labelled rows: the regressor, the monitor classifier and the final classifier."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,9 +8,8 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from cwgan.config import FitConfig
+from cwgan.gradients import Objective, allocate, linear_backward
 from cwgan.networks import Regressor, SoftmaxClassifier
-
-Objective = Callable[[Tensor, Tensor], Tensor]
 
 
 def fit(
@@ -41,17 +40,17 @@ def fit(
     Note: the weight decay is the original's, 0.5 * weight_decay * |W|^2 added to the objective, not AdamW's.
     """
     groups: list[dict[str, Any]] = [{"params": [model.weight], "weight_decay": config.weight_decay}, {"params": [model.bias]}]
+    allocate(model)
     optimizer = torch.optim.Adam(groups, lr=config.lr, betas=(config.beta1, 0.999), fused=True)
+    buffer = torch.empty(min(config.batch_size, len(rows)), features.shape[1])
     for epoch in range(config.epochs):
         for group in optimizer.param_groups:
             group["lr"] = config.lr / (1 + config.lr_decay * epoch)
         total = torch.zeros(())
         for batch in rows[torch.randperm(len(rows), generator=rng)].split(config.batch_size):
-            loss = objective(model(features[batch]), targets[batch])
-            optimizer.zero_grad()
-            loss.backward()
+            inputs = torch.index_select(features, 0, batch, out=buffer[: len(batch)])
+            total += linear_backward(model, objective, inputs, targets[batch]) * len(batch)
             optimizer.step()
-            total += loss.detach() * len(batch)
         mean = total.item() / len(rows)
         if not torch.isfinite(total):
             raise FloatingPointError(f"{type(model).__name__}: the loss is {mean} in epoch {epoch + 1}; a smaller learning rate may help")

@@ -41,7 +41,8 @@ def synthesize(
 ) -> Iterator[Float32[Tensor, "chunk features"]]:
     """Generate one row of features per label, at most `CHUNK` rows at a time, in the order of the labels.
 
-    What attributes add to the hidden layer is computed once per class; memory does not depend on the number of rows.
+    What attributes add to the hidden layer is computed once per class, and the layer is built in place; memory does not
+    depend on the number of rows.
 
     Args:
         generator: trained.
@@ -49,14 +50,17 @@ def synthesize(
         labels: class of every row wanted.
         rng: draws the noise; the same state gives the same features.
     """
+    device = generator.hidden_bias.device
     classes, position = labels.unique(return_inverse=True)
     with torch.no_grad():
-        attribute_parts = generator.attribute_part(attributes[classes])
+        attribute_parts = generator.attribute_part(attributes[classes].to(device))
+    hidden = torch.empty(min(CHUNK, len(labels)), attribute_parts.shape[1], device=device)
     for rows in position.split(CHUNK):
-        noise = torch.randn(len(rows), generator.noise_size, generator=rng)
+        noise = torch.randn(len(rows), generator.noise_size, generator=rng).to(device)
         with torch.no_grad():
-            features = generator.from_attribute_part(attribute_parts[rows], noise)
-        yield features
+            parts = torch.index_select(attribute_parts, 0, rows.to(device), out=hidden[: len(rows)])
+            features = generator.from_attribute_part(parts, noise)
+        yield features.cpu()
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def generator_fingerprint(generator: Generator) -> str:
     """Return 16 hex digits that stand for the generator's weights."""
     digest = hashlib.sha256()
     for parameter in generator.parameters():
-        digest.update(parameter.detach().numpy().data)
+        digest.update(parameter.detach().cpu().numpy().data)
     return digest.hexdigest()[:16]
 
 

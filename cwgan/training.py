@@ -22,9 +22,11 @@ from cwgan.data import GzslDataset, hold_out
 from cwgan.diagnostics import class_distances
 from cwgan.errors import InputError
 from cwgan.gan import Gan, SeenRows, build_gan, train_gan
+from cwgan.gradients import Objective
+from cwgan.machine import find_device
 from cwgan.networks import Regressor, SoftmaxClassifier, freeze
 from cwgan.pipeline import GAN_FILE, SCORES, Log, follow, score_generator, stage_rng
-from cwgan.supervised import Objective, fit, held_out_metrics
+from cwgan.supervised import fit, held_out_metrics
 from cwgan.synthesis import synthesize
 
 MONITOR_ROWS = 10
@@ -57,6 +59,7 @@ def train(
     if config.gan.train:
         _check_range(config.gan.output, dataset)
     _check_best_by(config)
+    device = find_device(config.device)
     supplier = resume or pretrained
     source = load_checkpoint(supplier) if supplier else None
     if source:
@@ -65,7 +68,7 @@ def train(
     regressor = _regressor(config, dataset, folder, log, source, config.regressor.train and not resume)
     if not config.gan.train:
         return None
-    gan = build_gan(dataset.feature_size, dataset.attribute_size, config.gan, stage_rng(config.seed, "gan"), regressor, monitor)
+    gan = build_gan(dataset.feature_size, dataset.attribute_size, config.gan, stage_rng(config.seed, "gan"), regressor, monitor, device)
     if resume and source:
         gan.restore(source)
         if gan.epoch > config.gan.epochs:
@@ -82,11 +85,12 @@ def train(
 
 def _gan_curve(config: Config, dataset: GzslDataset, gan: Gan) -> Iterator[dict[str, float]]:
     """Train the GAN, adding to every epoch's terms how well the monitor knows its features, and scores where asked for."""
-    data = SeenRows(dataset.features, dataset.labels, dataset.trainval, dataset.attributes, dataset.unseen_classes)
+    data = SeenRows(dataset.features, dataset.labels, dataset.trainval, dataset.attributes, dataset.unseen_classes).to(gan.rng.device)
     labels = dataset.seen_classes.repeat_interleave(MONITOR_ROWS)
+    targets = gan.classifier.targets(labels.to(gan.rng.device)).cpu()
     for terms in train_gan(gan, data):
         made = torch.cat(list(synthesize(gan.generator, dataset.attributes, labels, stage_rng(config.seed, f"monitor {gan.epoch}"))))
-        hits = gan.classifier(made).argmax(1) == gan.classifier.targets(labels)
+        hits = gan.classifier(made.to(gan.rng.device)).argmax(1).cpu() == targets
         terms["monitor_accuracy"] = hits.double().mean().item()
         if config.protocol == "validation" and config.gan.score_every and gan.epoch % config.gan.score_every == 0:
             terms.update(score_generator(config, dataset, gan.generator))

@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import scipy.io
 import torch
+from torch import Tensor
 
 from cwgan.data import GzslDataset
 from cwgan.errors import InputError
@@ -34,23 +36,25 @@ def load_xlsa17(folder: Path, name: str, attributes: Path | None = None, conceal
     splits = _load(
         folder / SPLITS_FILE, ("trainval_loc", "test_seen_loc", "test_unseen_loc"), ("train_loc", "val_loc", "att", "allclasses_names")
     )
-    labels = _indices(matrix["labels"], folder / FEATURES_FILE, "labels")
+    labels = zero_based(matrix["labels"], folder / FEATURES_FILE, "labels")
     features = matrix["features"]
     if features.ndim != 2 or len(labels) not in features.shape:
         allowed = f"one row or column per label, of which {len(labels)}"
         raise InputError(folder / FEATURES_FILE, "features", f"shape {features.shape}", allowed)
     if features.shape[1] == len(labels):
         features = features.T
-    names = [str(np.asarray(cell).ravel()[0]) for cell in splits["allclasses_names"].ravel()] if "allclasses_names" in splits else None
-    if attributes is None:
-        if "att" not in splits:
-            raise InputError(folder / SPLITS_FILE, "att", "nothing there", "attributes x classes, or a file named by data.attributes")
-        table = np.asarray(splits["att"]).T
+    names = _class_names(splits["allclasses_names"], folder / SPLITS_FILE) if "allclasses_names" in splits else None
+    if attributes is not None:
+        table = load_attributes(attributes, names, splits["att"].shape[-1] if "att" in splits else None)
+    elif "att" in splits:
+        table = splits["att"].T
     else:
-        table = load_attributes(attributes, names)
+        raise InputError(folder / SPLITS_FILE, "att", "nothing there", "attributes x classes, or a file named by data.attributes")
+    if table.ndim != 2:
+        raise InputError(folder / SPLITS_FILE, "att", f"shape {table.T.shape}", "attributes x classes")
 
     index = {
-        split: torch.from_numpy(_indices(splits[f"{split}_loc"], folder / SPLITS_FILE, f"{split}_loc"))
+        split: torch.from_numpy(zero_based(splits[f"{split}_loc"], folder / SPLITS_FILE, f"{split}_loc", len(labels)))
         for split in ("trainval", "test_seen", "test_unseen", "train", "val")
         if f"{split}_loc" in splits
     }
@@ -62,36 +66,70 @@ def load_xlsa17(folder: Path, name: str, attributes: Path | None = None, conceal
     return GzslDataset(
         name=name,
         source=str(folder),
-        features=torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)),
+        features=float32_tensor(features),
         labels=torch.from_numpy(labels),
-        attributes=torch.from_numpy(np.ascontiguousarray(table, dtype=np.float32)),
-        class_names=tuple(names or (f"class {label + 1}" for label in range(len(table)))),
+        attributes=float32_tensor(table),
+        class_names=tuple(names if names is not None else (f"class {label + 1}" for label in range(len(table)))),
         **index,
         test_concealed=conceal_test,
     )
 
 
-def load_attributes(path: Path, class_names: list[str] | None) -> np.ndarray:
-    """Read a .npy table of class attributes, brought into the order of `class_names` by a .txt file beside it, if any."""
+def load_attributes(path: Path, class_names: list[str] | None, class_count: int | None) -> np.ndarray:
+    """Read a .npy table of class attributes, brought into the order of `class_names` by a .txt file beside it, if any.
+
+    Args:
+        path: of the .npy file.
+        class_names: of the data set, in the order of its labels, if it names them.
+        class_count: of the data set, if known.
+
+    Raises:
+        InputError: either file is unreadable, or does not fit the classes.
+    """
     if not path.is_file():
         raise InputError(path, "file", "nothing there", "a .npy file of classes x attributes")
     try:
-        table = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        # Mapped first: a size declared beyond the file's is refused before memory is asked for it.
+        table = np.array(np.lib.format.open_memmap(path, mode="r"))
+    except Exception as error:  # numpy raises many kinds for a damaged file
         raise InputError(path, "file", f"unreadable ({error})", "a .npy file of classes x attributes") from None
     if table.ndim != 2 or table.dtype.kind not in "fiu":
         raise InputError(path, "array", f"{table.dtype} of shape {table.shape}", "a table of numbers, classes x attributes")
     order = path.with_suffix(".txt")
     if not order.is_file():
+        if class_count not in (None, len(table)):
+            raise InputError(path, "array", f"{len(table)} rows", f"{class_count}, one per class")
         return table
     if class_names is None:
         raise InputError(order, "class names", "names", "no such file: the data set itself names no classes to match them with")
-    rows = {_plain(line): row for row, line in enumerate(order.read_text().split("\n")) if line.strip()}
-    missing = [name for name in class_names if _plain(name) not in rows]
-    if missing or len(rows) != len(table):
-        found = f"{len(rows)} different names, without {', '.join(missing[:3])}" if missing else f"{len(rows)} different names"
-        raise InputError(order, "class names", found, f"the data set's {len(class_names)} classes, one per row of the table")
-    return table[[rows[_plain(name)] for name in class_names]]
+    try:
+        names = [_plain(line) for line in order.read_text("utf-8-sig").split("\n") if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(order, "file", f"unreadable ({error})", "one class name per line, in UTF-8") from None
+    wanted = [_plain(name) for name in class_names]
+    if not len(names) == len(table) == len(wanted) or sorted(names) != sorted(set(wanted)):
+        missing = [name for name in class_names if _plain(name) not in names]
+        found = f"{len(set(names))} different names" + (f", without {', '.join(missing[:3])}" if missing else "")
+        raise InputError(
+            order, "class names", found, f"those of the {len(wanted)} classes, one per row of the table, which has {len(table)}"
+        )
+    return table[[names.index(name) for name in wanted]]
+
+
+def zero_based(values: np.ndarray, path: Path, field: str, limit: int = 2**53) -> np.ndarray:
+    """Return 1-based whole numbers up to `limit`, of whatever stored type and shape, as a 0-based int64 vector."""
+    flat = values.ravel().astype(np.float64)
+    bad = flat[~((flat >= 1) & (flat <= limit) & (flat == np.floor(flat)))]
+    if len(bad):
+        raise InputError(path, field, f"{bad[0]:.15g}", "whole numbers from 1" + (f" to {limit}" if limit < 2**53 else ""))
+    return flat.astype(np.int64) - 1
+
+
+def float32_tensor(values: np.ndarray) -> Tensor:
+    """Return numbers as a float32 tensor, without a copy where they are contiguous float32 already."""
+    # What float32 cannot hold becomes an infinity, which GzslDataset refuses.
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
 def _plain(name: str) -> str:
@@ -99,28 +137,29 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", " ", re.sub(r"^\d+\.", "", name.strip())).strip().lower()
 
 
+def _class_names(cells: Any, path: Path) -> list[str]:
+    names = [np.ravel(cell).tolist() for cell in np.ravel(cells)]
+    odd = [name for name in names if len(name) != 1 or not isinstance(name[0], str)]
+    if odd:
+        raise InputError(path, "allclasses_names", f"{odd[0]} as a name", "one text per class")
+    return [name[0].strip() for name in names]
+
+
 def _load(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(path, "file", "nothing there", f"a MATLAB file with {', '.join(required)}")
     try:
-        content = scipy.io.loadmat(path, variable_names=required + optional)
-    except NotImplementedError:
-        raise InputError(path, "file", "MATLAB version 7.3", "version 7 or older; in MATLAB, save with the option '-v7'") from None
+        with open(path, "rb") as file:
+            content = scipy.io.loadmat(file, variable_names=required + optional)
     except Exception as error:  # scipy raises many kinds for a damaged file
-        raise InputError(path, "file", f"unreadable ({error})", "a whole MATLAB file") from None
+        is_hdf5 = not isinstance(error, OSError) and h5py.is_hdf5(path)
+        found = "MATLAB version 7.3 or other HDF5" if is_hdf5 else f"unreadable ({error})"
+        raise InputError(path, "file", found, "a whole MATLAB file of version 7 or older; in MATLAB, save with the option '-v7'") from None
     for key in required:
         if key not in content:
             raise InputError(path, key, "nothing there", f"all of {', '.join(required)}")
     for key in required + optional:
-        if key in content and key != "allclasses_names" and content[key].dtype.kind not in "fiu":
-            raise InputError(path, key, f"{content[key].dtype}", "numbers")
+        value = content.get(key, np.empty(0))
+        if key != "allclasses_names" and not (isinstance(value, np.ndarray) and value.dtype.kind in "fiu"):
+            raise InputError(path, key, value.dtype if isinstance(value, np.ndarray) else type(value).__name__, "an array of numbers")
     return content
-
-
-def _indices(values: np.ndarray, path: Path, field: str) -> np.ndarray:
-    """Return 1-based whole numbers, whatever their stored type, as 0-based int64."""
-    flat = values.ravel()
-    whole = flat.astype(np.int64) if np.isfinite(flat).all() else None
-    if whole is None or (whole != flat).any() or (whole < 1).any():
-        raise InputError(path, field, "a value that is not a whole number from 1", "1-based whole numbers")
-    return whole - 1

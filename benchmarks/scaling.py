@@ -1,0 +1,66 @@
+"""How the cost grows when one size doubles in turn: 2.0 is linear, less is better.
+
+Run: python -m benchmarks.scaling [--quick]
+"""
+
+import sys
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.timing import interleave, machine, print_table
+from cwgan import losses
+from cwgan.config import ClassifierConfig, GanConfig
+from cwgan.gan import SeenRows, build_gan, train_gan
+from cwgan.metrics import per_class_accuracy
+from cwgan.networks import Generator, Regressor, SoftmaxClassifier, freeze
+from cwgan.supervised import fit
+from cwgan.synthesis import synthesize
+
+BASE = {"rows": 1024, "classes": 100, "attributes": 256, "features": 1024, "hidden": 1024}
+
+
+def works(sizes: dict[str, int]) -> dict[str, Callable[[], object]]:
+    """Return the stages' inner work at some sizes: an epoch of the GAN, a synthesis, an epoch of the classifier, a scoring."""
+    rng = torch.Generator().manual_seed(0)
+    seen = sizes["classes"] * 3 // 4
+    features = torch.rand(sizes["rows"], sizes["features"], generator=rng)
+    labels = torch.randint(seen, (sizes["rows"],), generator=rng)
+    attributes = torch.rand(sizes["classes"], sizes["attributes"], generator=rng)
+    data = SeenRows(features, labels, torch.arange(sizes["rows"]), attributes, torch.arange(seen, sizes["classes"]))
+    judges = (
+        freeze(Regressor(sizes["features"], sizes["attributes"], rng)),
+        freeze(SoftmaxClassifier(sizes["features"], torch.arange(seen), rng)),
+    )
+    config = GanConfig(hidden_size=sizes["hidden"], epochs=10**6)
+    gan = train_gan(build_gan(sizes["features"], sizes["attributes"], config, rng, *judges), data)
+    generator = Generator(sizes["attributes"], sizes["attributes"], sizes["hidden"], sizes["features"], 0.2, rng)
+    wanted = torch.arange(seen, sizes["classes"]).repeat_interleave(40)
+    classifier = SoftmaxClassifier(sizes["features"], torch.arange(sizes["classes"]), rng)
+    epochs = fit(classifier, losses.classification, features, labels, torch.arange(sizes["rows"]), ClassifierConfig(epochs=10**6), rng)
+    classes = torch.arange(sizes["classes"])
+    return {
+        "GAN epoch": lambda: next(gan),
+        "synthesis": lambda: list(synthesize(generator, attributes, wanted, rng)),
+        "classifier epoch": lambda: next(epochs),
+        "scoring": lambda: per_class_accuracy(labels, labels, classes),
+    }
+
+
+def main(quick: bool) -> dict[str, dict[str, float]]:
+    print(machine())
+    ratios: dict[str, dict[str, float]] = {}
+    base = works(BASE)
+    for size, value in BASE.items():
+        doubled = works({**BASE, size: 2 * value})
+        ratios[size] = {}
+        for name, work in base.items():
+            seconds = interleave({"once": work, "twice": doubled[name]}, 3 if quick else 11, repeats=200 if name == "scoring" else 1)
+            ratios[size][name] = seconds["twice"] / seconds["once"]
+    print("time at twice the size over time at the size, others as " + ", ".join(f"{key} {value}" for key, value in BASE.items()))
+    print_table(["doubled", *base], [[size, *(f"{value:.2f}" for value in row.values())] for size, row in ratios.items()])
+    return ratios
+
+
+if __name__ == "__main__":
+    main("--quick" in sys.argv)
