@@ -153,15 +153,15 @@ class Savepoints:
         return every > 0 and epoch >= start and (epoch - start) % every == 0
 
 
-def load_generator(checkpoint: Checkpoint) -> Generator:
-    """Return the generator of a GAN's checkpoint; errors as `load_module`."""
-    part = checkpoint.part("generator")
+def load_generator(checkpoint: Checkpoint, name: str = "generator") -> Generator:
+    """Return the generator of a GAN's checkpoint, or a snapshot of it by name; errors as `load_module`."""
+    part = checkpoint.part(name)
     options = checkpoint.facts["config"]["gan"]
     places = (("attribute_weight", 1), ("noise_weight", 1), ("hidden_bias", 0), ("output_bias", 0))
     attribute_size, noise_size, hidden_size, feature_size = (_size(checkpoint, part, *place) for place in places)
     slope, output = options["leaky_slope"], options.get("output", "relu")
     generator = Generator(attribute_size, noise_size, hidden_size, feature_size, slope, torch.Generator(), output)
-    return load_module(generator, checkpoint, "generator")
+    return load_module(generator, checkpoint, name)
 
 
 def load_classifier(checkpoint: Checkpoint, name: str) -> SoftmaxClassifier:

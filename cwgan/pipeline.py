@@ -22,7 +22,6 @@ from cwgan.checkpoint import (
     describe,
     load_checkpoint,
     load_classifier,
-    load_generator,
     module_tensors,
     save_checkpoint,
 )
@@ -36,6 +35,7 @@ from cwgan.machine import set_up
 from cwgan.networks import Generator, SoftmaxClassifier
 from cwgan.results import write_results
 from cwgan.scaling import scale
+from cwgan.snapshots import load_snapshots, synthesize_from
 from cwgan.sources import load_dataset
 from cwgan.supervised import Objective, fit
 from cwgan.synthesis import generator_fingerprint, inspect_synthetic, read_synthetic, synthesize, synthetic_labels, write_synthetic
@@ -107,28 +107,29 @@ def generate(config: Config, dataset: GzslDataset, gan_file: Path, folder: Path)
         folder: receives the file, and X.npy, Y.npy, A.npy where `generate.npy` is on.
 
     Returns:
-        The file, and the generator it came from.
+        The file, and the newest of the generators it came from.
     """
     checkpoint = load_checkpoint(gan_file)
     check_same_classes(gan_file, checkpoint.facts["data"], dataset)
-    generator = load_generator(checkpoint)
-    labels = synthetic_labels(config.generate.domain, config.generate.counts, dataset)
+    generators = load_snapshots(checkpoint)
+    wanted = synthetic_labels(config.generate.domain, config.generate.counts, dataset)
     info = {
         "dataset": dataset.name,
         "domain": config.generate.domain,
         "num_features": str(config.generate.counts),
-        "architecture": f"generator {generator_fingerprint(generator)}, epoch {checkpoint.facts['epoch']}",
+        "architecture": f"generator {generator_fingerprint(generators[-1])}, epoch {checkpoint.facts['epoch']}",
+        "snapshots": str(len(generators)),
         "seed": str(config.seed),
         "merged": "true" if config.generate.merge else "false",
         "config": json.dumps(to_dict(config)),
         "data": json.dumps(describe(dataset)),
     }
-    chunks = synthesize(generator, dataset.attributes, labels, stage_rng(config.seed, "generate"))
+    labels, chunks = synthesize_from(generators, dataset.attributes, wanted, stage_rng(config.seed, "generate"))
     real_rows = dataset.trainval if config.generate.merge else dataset.trainval[:0]
     write_synthetic(folder / SYNTHETIC_FILE, dataset, labels, chunks, info, real_rows)
     if config.generate.npy:
         _export_npy(folder, dataset, labels, len(real_rows))
-    return folder / SYNTHETIC_FILE, generator
+    return folder / SYNTHETIC_FILE, generators[-1]
 
 
 def train_classifier(config: Config, dataset: GzslDataset, synthetic_file: Path, folder: Path, log: Log) -> Evaluation:
@@ -158,13 +159,13 @@ def evaluate_classifier(config: Config, dataset: GzslDataset, classifier_file: P
     return _scored(config, dataset, load_classifier(checkpoint, "classifier"), folder)
 
 
-def score_generator(config: Config, dataset: GzslDataset, generator: Generator) -> dict[str, float]:
+def score_generator(config: Config, dataset: GzslDataset, generators: Sequence[Generator]) -> dict[str, float]:
     """Synthesize, fit a final classifier and score it, all in memory; the scores by their logged names."""
     wanted = synthetic_labels(config.generate.domain, config.generate.counts, dataset)
-    made = list(synthesize(generator, dataset.attributes, wanted, stage_rng(config.seed, "generate")))
+    made_labels, made = synthesize_from(generators, dataset.attributes, wanted, stage_rng(config.seed, "generate"))
     replaces = config.classifier.operation == "replace" and not config.generate.merge
     real = dataset.trainval[:0] if replaces else dataset.trainval
-    features, labels = torch.cat([dataset.features[real], *made]), torch.cat([dataset.labels[real], wanted])
+    features, labels = torch.cat([dataset.features[real], *made]), torch.cat([dataset.labels[real], made_labels])
     return scores_of(_evaluate(config, dataset, _fit_classifier(config, dataset, features, labels, "synthetic rows")), config)
 
 

@@ -26,6 +26,7 @@ from cwgan.gradients import Objective
 from cwgan.machine import find_device
 from cwgan.networks import Regressor, SoftmaxClassifier, freeze
 from cwgan.pipeline import GAN_FILE, SCORES, Log, follow, score_generator, stage_rng
+from cwgan.snapshots import Snapshots, load_snapshots
 from cwgan.supervised import fit, held_out_metrics
 from cwgan.synthesis import synthesize
 
@@ -69,31 +70,37 @@ def train(
     if not config.gan.train:
         return None
     gan = build_gan(dataset.feature_size, dataset.attribute_size, config.gan, stage_rng(config.seed, "gan"), regressor, monitor, device)
+    snapshots = Snapshots(config.gan.snapshots)
     if resume and source:
         gan.restore(source)
+        snapshots.earlier.extend(load_snapshots(source)[:-1])
         if gan.epoch > config.gan.epochs:
             raise InputError(source.path, "epoch", gan.epoch, f"at most gan.epochs, {config.gan.epochs}")
 
     def save(path: Path, epoch: int) -> None:
-        save_checkpoint(path, gan.tensors(), "gan", epoch, to_dict(config), dataset)
+        save_checkpoint(path, {**gan.tensors(), **snapshots.tensors()}, "gan", epoch, to_dict(config), dataset)
 
     saves = Savepoints(folder / "checkpoints", "gan", config.gan.save)
-    follow("gan", _gan_curve(config, dataset, gan), config.gan.epochs, log, saves, save, gan.epoch)
+    follow("gan", _gan_curve(config, dataset, gan, snapshots), config.gan.epochs, log, saves, save, gan.epoch)
     save(folder / GAN_FILE, gan.epoch)
     return folder / GAN_FILE
 
 
-def _gan_curve(config: Config, dataset: GzslDataset, gan: Gan) -> Iterator[dict[str, float]]:
+def _gan_curve(config: Config, dataset: GzslDataset, gan: Gan, snapshots: Snapshots) -> Iterator[dict[str, float]]:
     """Train the GAN, adding to every epoch's terms how well the monitor knows its features, and scores where asked for."""
     data = SeenRows(dataset.features, dataset.labels, dataset.trainval, dataset.attributes, dataset.unseen_classes).to(gan.rng.device)
     labels = dataset.seen_classes.repeat_interleave(MONITOR_ROWS)
     targets = gan.classifier.targets(labels.to(gan.rng.device)).cpu()
-    for terms in train_gan(gan, data):
+    curve = train_gan(gan, data)
+    while gan.epoch < config.gan.epochs:
+        if gan.epoch:
+            snapshots.add(gan.generator)
+        terms = next(curve)
         made = torch.cat(list(synthesize(gan.generator, dataset.attributes, labels, stage_rng(config.seed, f"monitor {gan.epoch}"))))
         hits = gan.classifier(made.to(gan.rng.device)).argmax(1).cpu() == targets
         terms["monitor_accuracy"] = hits.double().mean().item()
         if config.protocol == "validation" and config.gan.score_every and gan.epoch % config.gan.score_every == 0:
-            terms.update(score_generator(config, dataset, gan.generator))
+            terms.update(score_generator(config, dataset, [*snapshots.earlier, gan.generator]))
             terms.update(_diagnose(config, dataset, gan))
         yield terms
 
@@ -105,7 +112,7 @@ def _diagnose(config: Config, dataset: GzslDataset, gan: Gan) -> dict[str, float
     for side, classes in (("seen", dataset.seen_classes), ("unseen", dataset.unseen_classes)):
         labels = classes.repeat_interleave(DIAGNOSED_ROWS)
         made = torch.cat(list(synthesize(gan.generator, dataset.attributes, labels, stage_rng(config.seed, f"diagnose {side}"))))
-        terms[f"cycle_error_{side}"] = losses.cycle(gan.regressor(made), dataset.attributes[labels]).item()
+        terms[f"cycle_error_{side}"] = losses.cycle(gan.regressor(made.to(gan.rng.device)).cpu(), dataset.attributes[labels]).item()
     rows = dataset.test_unseen
     distances = class_distances(dataset.features[rows], dataset.labels[rows], made, labels)
     return terms | {f"{name}_unseen": value for name, value in distances.items()}

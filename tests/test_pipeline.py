@@ -17,6 +17,7 @@ from cwgan.config import ClassifierConfig, Config, GanConfig, GenerateConfig, Mo
 from cwgan.data import GzslDataset, validation_view
 from cwgan.errors import InputError
 from cwgan.hdf5 import save_hdf5
+from cwgan.snapshots import load_snapshots
 
 TINY = Config(
     monitor=MonitorConfig(epochs=1),
@@ -49,7 +50,25 @@ def test_a_stage_draws_the_same_whatever_ran_before() -> None:
 def test_scoring_in_memory_is_generating_training_and_scoring(tmp_path: Path, gan_file: Path, numbers: GzslDataset) -> None:
     path, generator = pipeline.generate(TINY, numbers, gan_file, tmp_path)
     result = pipeline.train_classifier(TINY, numbers, path, tmp_path, ignore)
-    assert pipeline.score_generator(TINY, numbers, generator) == result.scores
+    assert pipeline.score_generator(TINY, numbers, [generator]) == result.scores
+
+
+def test_rows_come_from_the_snapshots_that_were_scored_while_training_also_after_a_resume(tmp_path: Path, numbers: GzslDataset) -> None:
+    dataset = validation_view(numbers, 0.2, 0)
+    config = replace(TINY, protocol="validation", gan=replace(TINY.gan, epochs=3, snapshots=2, score_every=3))
+    logged: dict[str, float] = {}
+    whole = training.train(config, dataset, tmp_path / "whole", lambda metrics, epoch: logged.update(metrics))
+    half = training.train(replace(config, gan=replace(config.gan, epochs=2)), dataset, tmp_path / "half", ignore)
+    resumed = training.train(config, dataset, tmp_path / "resumed", ignore, resume=half)
+    assert whole is not None
+    assert resumed is not None
+    assert whole.read_bytes() == resumed.read_bytes()
+    generators = load_snapshots(load_checkpoint(whole))
+    assert len(generators) == 2
+    assert not torch.equal(generators[0].output_weight, generators[1].output_weight)
+    path, _ = pipeline.generate(config, dataset, whole, tmp_path)
+    scores = pipeline.scores_of(pipeline.train_classifier(config, dataset, path, tmp_path, ignore), config)
+    assert scores == {name: logged[name] for name in scores}
 
 
 def test_evaluating_a_saved_classifier_gives_the_scores_again(tmp_path: Path, gan_file: Path, numbers: GzslDataset) -> None:
@@ -154,7 +173,7 @@ def test_validation_of_files_reads_no_test_row(tmp_path: Path, numbers: GzslData
         dataset = pipeline.load_data(config)
         path = training.train(config, dataset, tmp_path, ignore)
         assert path is not None
-        scores.append(pipeline.score_generator(config, dataset, load_generator(load_checkpoint(path))))
+        scores.append(pipeline.score_generator(config, dataset, load_snapshots(load_checkpoint(path))))
     assert scores[0] == scores[1]
 
 
@@ -174,7 +193,7 @@ def test_a_seen_prior_above_one_moves_answers_to_unseen_classes(gan_file: Path, 
     for prior in (0.01, 1.0, 100.0):
         options = replace(TINY.classifier, epochs=10, loss="logit_adjusted", seen_prior=prior)
         config = replace(TINY, classifier=options, protocol="validation")
-        biases.append(pipeline.score_generator(config, numbers, generator)["val_gamma"])
+        biases.append(pipeline.score_generator(config, numbers, [generator])["val_gamma"])
     assert biases[0] > biases[1] > biases[2], "the bias that balances both sides shrinks"
 
 
