@@ -160,7 +160,8 @@ class GanConfig(Section):
     )
     unseen_cycle_weight: float = option(0.0, "weight of the cycle term on unseen attributes", at_least=0)
     classification_weight: float = option(0.0, "weight of the monitor classifier's cross-entropy (gamma)", at_least=0)
-    snapshots: int = option(1, "synthetic rows come in equal parts from the generator after each of the last so many epochs", at_least=1)
+    snapshots: int = option(1, "synthetic rows come in equal parts from the generator as it is and as it was at earlier epochs", at_least=1)
+    snapshot_every: int = option(1, "epochs between those: earlier snapshots are of its multiples", unit="epochs", at_least=1)
     score_every: int = option(
         0, "validation protocol: synthesize, fit and score every so many epochs; 0: only at the end", unit="epochs", at_least=0
     )

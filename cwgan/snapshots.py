@@ -1,4 +1,4 @@
-"""Synthetic features from several snapshots of one generator: as it was after each of the last epochs.
+"""Synthetic features from several snapshots of one generator: as it is, and as it was at earlier epochs.
 
 A GAN does not come to rest: from epoch to epoch its idea of a class it never saw moves about. Drawing each class's
 rows from several epochs averages that out, and costs no training.
@@ -22,10 +22,10 @@ from cwgan.synthesis import synthesize
 
 
 class Snapshots:
-    """The generators of the last epochs, the newest last; earlier ones as copies on the CPU.
+    """The earlier generators, oldest first, as copies on the CPU.
 
     Args:
-        count: how many, at least 1; with 1 there are no copies.
+        count: how many with the present one, at least 1; with 1 there are no copies.
     """
 
     def __init__(self, count: int) -> None:

@@ -93,7 +93,7 @@ def _gan_curve(config: Config, dataset: GzslDataset, gan: Gan, snapshots: Snapsh
     targets = gan.classifier.targets(labels.to(gan.rng.device)).cpu()
     curve = train_gan(gan, data)
     while gan.epoch < config.gan.epochs:
-        if gan.epoch:
+        if gan.epoch and gan.epoch % config.gan.snapshot_every == 0:
             snapshots.add(gan.generator)
         terms = next(curve)
         made = torch.cat(list(synthesize(gan.generator, dataset.attributes, labels, stage_rng(config.seed, f"monitor {gan.epoch}"))))

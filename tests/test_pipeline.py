@@ -55,7 +55,7 @@ def test_scoring_in_memory_is_generating_training_and_scoring(tmp_path: Path, ga
 
 def test_rows_come_from_the_snapshots_that_were_scored_while_training_also_after_a_resume(tmp_path: Path, numbers: GzslDataset) -> None:
     dataset = validation_view(numbers, 0.2, 0)
-    config = replace(TINY, protocol="validation", gan=replace(TINY.gan, epochs=3, snapshots=2, score_every=3))
+    config = replace(TINY, protocol="validation", gan=replace(TINY.gan, epochs=3, snapshots=2, snapshot_every=2, score_every=3))
     logged: dict[str, float] = {}
     whole = training.train(config, dataset, tmp_path / "whole", lambda metrics, epoch: logged.update(metrics))
     half = training.train(replace(config, gan=replace(config.gan, epochs=2)), dataset, tmp_path / "half", ignore)
