@@ -1,10 +1,12 @@
 """The whole road: train the GAN, generate, train and score the final classifier; one parent run, a child run a stage."""
 
+import shlex
 import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cwgan.command_line import Command
@@ -20,18 +22,22 @@ COMMAND = Command(
     "main",
     "Train the GAN, generate features of the unseen classes, train one classifier over all classes and score it.",
     train_gan.COMMAND.sections,
-    {},
+    {"pretrained": train_gan.COMMAND.references["pretrained"]},
     config=train_gan.COMMAND.config,
-    variant=train_gan.COMMAND.variant,
 )
+ARTIFACTS = {"pretrained": train_gan.ARTIFACTS["pretrained"]}
 SHOWN = ("training_curves.png", "imagined_numbers.png", "class_accuracies.png", "results.json", "per_class_accuracy.csv")
+LEGEND = "S, U: mean accuracy per seen and per unseen class; H: their harmonic mean; T1: as U, when only unseen classes can be answered."
 
 
-def body(run: "Run", config: Config, files: object) -> None:
+def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
     """Run the stages as children of the open run, and gather scores, table and pictures in it."""
     from cwgan import tracking
-    from cwgan.pipeline import load_data
+    from cwgan.pipeline import GAN_FILE, load_data
 
+    if not config.gan.train:
+        allowed = "true, as main goes on to generate; the entry point train_gan can stop before the GAN"
+        raise InputError("configuration", "gan.train", "false", allowed)
     began = time.perf_counter()
     dataset = load_data(config)
     run.log_dataset(dataset)
@@ -41,7 +47,7 @@ def body(run: "Run", config: Config, files: object) -> None:
     @contextmanager
     def child(command: Command) -> Iterator["Run"]:
         began = time.perf_counter()
-        with tracking.run(command.name, config, command.sections, {}, nested=True) as stage:
+        with tracking.run(command.name, config, command.sections, {}, run.scratch, is_child=True) as stage:
             stage.log_dataset(dataset)
             yield stage
             for name in SHOWN:
@@ -50,11 +56,8 @@ def body(run: "Run", config: Config, files: object) -> None:
         seconds[command.name] = time.perf_counter() - began
 
     with child(train_gan.COMMAND) as stage:
-        gan_file = train_gan.stage(stage, config, dataset, {})
-    if gan_file is None:
-        raise InputError(
-            "configuration", "gan.train", "false", "true, as main goes on to generate; the entry point train_gan can stop there"
-        )
+        train_gan.stage(stage, config, dataset, files)
+        gan_file = stage.folder / GAN_FILE
     with child(generate.COMMAND) as stage:
         synthetic_file = generate.stage(stage, config, dataset, gan_file)
     with child(train_cls.COMMAND) as stage:
@@ -63,19 +66,23 @@ def body(run: "Run", config: Config, files: object) -> None:
     table = summary(dataset.name, scores, seconds)
     (run.folder / "summary.md").write_text(table)
     print(f"\n{table}")
-    print("Open it:  mlflow ui --backend-store-uri", tracking.store_uri())
-    print(f"          http://127.0.0.1:5000/#/experiments/{run.experiment_id}/runs/{run.run_id}\n")
+    store = tracking.store_uri()
+    page = f"#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    if store.startswith("http"):
+        print(f"Curves and pictures: {store}/{page}")
+    else:
+        print(f"Curves and pictures: mlflow ui --backend-store-uri {shlex.quote(store)}\n          then open: http://127.0.0.1:5000/{page}")
 
 
 def summary(name: str, scores: dict[str, float], seconds: dict[str, float]) -> str:
-    """Return the scores and the seconds of each stage as a table that reads well in a terminal and in Markdown."""
-    head = f"| {name} | " + " | ".join(f"{key:>5}" for key in scores) + " | " + " | ".join(seconds) + " |"
-    rule = "|" + "|".join("-" * len(cell) for cell in head.strip("|").split("|")) + "|"
-    cells = [f"{100 * value:5.1f}" for value in scores.values()]
-    times = [f"{value:.1f}".rjust(len(key)) for key, value in seconds.items()]
-    row = f"| {'%, s'.rjust(len(name))} | " + " | ".join(cells) + " | " + " | ".join(times) + " |"
-    return "\n".join((head, rule, row)) + "\n"
+    """Return scores, their meaning and the seconds of each stage, to be read in a terminal and as Markdown."""
+    heads, cells = [name, *scores], ["%", *(f"{100 * value:.1f}" for value in scores.values())]
+    widths = [max(len(head), len(cell)) for head, cell in zip(heads, cells, strict=True)]
+    rows = (heads, ["-" * width for width in widths], cells)
+    lines = ["| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    times = ", ".join(f"{key} {value:.1f}" for key, value in seconds.items())
+    return "\n".join([*lines, "", LEGEND, f"Seconds: {times}."]) + "\n"
 
 
 if __name__ == "__main__":
-    sys.exit(launch(COMMAND, {}, body))
+    sys.exit(launch(COMMAND, ARTIFACTS, body))

@@ -19,16 +19,16 @@ COMMAND = Command(
     ("data", "monitor", "regressor", "gan", "generate", "classifier"),
     {
         "pretrained": "run id or checkpoint that supplies what monitor.train=false or regressor.train=false leaves out",
-        "resume": "run id or GAN checkpoint to continue to gan.epochs, with its own configuration",
+        "resume": "run id or GAN checkpoint to continue to gan.epochs; its configuration is inherited",
     },
+    inherits="resume",
     config="numbers",
-    variant="cycle_wgan",
 )
 ARTIFACTS = {"pretrained": "gan.safetensors", "resume": "gan.safetensors"}
 
 
-def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, Path]) -> Path | None:
-    """Train, then draw the curves; return the GAN's file."""
+def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, Path]) -> None:
+    """Train, then draw the curves."""
     from cwgan import figures, training
 
     history: dict[str, list[tuple[int, float]]] = {}
@@ -38,10 +38,9 @@ def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, P
         for name, value in metrics.items():
             history.setdefault(name, []).append((epoch, value))
 
-    gan_file = training.train(config, dataset, run.folder, log, files.get("pretrained"), files.get("resume"))
+    training.train(config, dataset, run.folder, log, files.get("pretrained"), files.get("resume"))
     if history:
         figures.training_curves(run.folder / "training_curves.png", history)
-    return gan_file
 
 
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
