@@ -6,7 +6,6 @@ Order, later wins: defaults, the configuration inherited from the run a stage bu
 import dataclasses
 import difflib
 import re
-from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,21 +30,23 @@ class Command:
         help: one sentence for `--help`.
         sections: the parts of `Config` whose parameters it takes.
         references: parameters of its own, such as the run it builds on, as name -> help.
+        required: those of them that must be given.
+        inherits: the one of them whose configuration is inherited.
         config: the preset used where none is named and nothing is inherited.
-        variant: likewise, the loss variant.
     """
 
     name: str
     help: str
     sections: tuple[str, ...]
     references: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    inherits: str = ""
     config: str = ""
-    variant: str = ""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """A parsed command line: the resolved configuration, the layers it came from, and the values of the references."""
+    """A parsed command line: the resolved configuration, the names of its layers, and the references that were given."""
 
     config: Config
     layers: dict[str, str]
@@ -61,18 +62,20 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
         inherited: nested configuration of the run that the stage builds on, if any.
 
     Raises:
-        InputError: an unknown preset, or a YAML layer or value that is not allowed.
-        ArgumentError: a flag that is unknown or of the wrong type.
+        InputError: an unknown flag or preset, a missing reference, or a value that is not allowed.
     """
     parser = _parser(command)
     given = parser.parse_args(list(argv))
+    references = {name: value for name in command.references if (value := getattr(given, name).strip())}
+    for name in command.required:
+        if name not in references:
+            raise InputError(f"--{name}", "value", "nothing", command.references[name])
     layers: list[tuple[str, Mapping[str, Any]]] = []
     if inherited is not None:
         layers.append(("the configuration of the run built upon", inherited))
     used: dict[str, str] = {}
-    for kind, fallback in (("config", command.config), ("variant", command.variant)):
-        name = getattr(given, kind) or (fallback if inherited is None else "")
-        if name:
+    for kind, fallback in (("config", command.config), ("variant", "")):
+        if name := getattr(given, kind).strip() or (fallback if inherited is None else ""):
             path = find_layer(name, kind)
             layers.append((str(path), read_layer(path)))
             used[kind] = name
@@ -81,7 +84,6 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
         values.update(_checked(source, layer))
     parser.set_defaults({key: value for key, value in values.items() if _in_sections(key, command.sections)})
     final = parser.parse_args(list(argv)).as_dict()
-    references = {name: final.pop(name) for name in command.references}
     values.update({key: value for key, value in flatten(final).items() if key in values})
     return Arguments(from_dict(_nest(values)), used, references)
 
@@ -91,19 +93,19 @@ def find_layer(name: str, kind: str) -> Path:
     path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
-        raise InputError(f"--{kind}", "preset", repr(name), f"a YAML file's path or one of {known}")
+        raise InputError(f"--{kind}", "preset", repr(name), f"one of {known}, or a YAML file's path, absolute or from {Path.cwd()}")
     return path
 
 
 def read_layer(path: Path) -> Mapping[str, Any]:
     """Read one YAML layer as nested dictionaries."""
     try:
-        layer = yaml.safe_load(path.read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        layer = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(path, "YAML", " ".join(str(error).split()), "a readable YAML file") from None
-    if not isinstance(layer, dict):
-        raise InputError(path, "YAML", type(layer).__name__, "a mapping of sections to parameters")
-    return layer
+    if not isinstance(layer, dict | None):
+        raise InputError(path, "YAML", f"a {type(layer).__name__}", "a mapping of sections to parameters")
+    return layer or {}
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -128,28 +130,43 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
-    """Return a phrase that names the known parameters most like a misspelt one."""
+    """Return a phrase that says what is allowed: the known parameters most like a misspelt one."""
     tails = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
     close = list(dict.fromkeys(difflib.get_close_matches(key, known, n=3) + tails))[:3]
-    return f"nearest: {', '.join(close)}" if close else "see --help"
+    return f"those of --help; nearest: {', '.join(close)}" if close else "those of --help"
+
+
+_WRONG_VALUE = re.compile(r"""Parser key "([\w.]+)": Expected a (?:<class '(\w+)'>|typing\.Literal\[(.*)\])\. Got value: (.*)""")
+_KINDS = {
+    "int": "a whole number",
+    "float": "a finite number",
+    "bool": "true or false",
+    "str": "text, in quotes",
+    "list": "a list, as [200] or [1200,300]",
+}
 
 
 class _Parser(ArgumentParser):
-    """jsonargparse that names the nearest parameters when one is unknown."""
+    """jsonargparse that says where the mistake is, what is allowed there, and which parameters are like an unknown one."""
+
+    source = "command line"
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        unknown = re.findall(r"--([\w.]+)", message) if "nrecognized arguments" in message else []
-        known = [option[2:] for action in self._actions for option in action.option_strings if option[:2] == "--" and option[-1] != "+"]
-        hints = "; ".join(f"--{key}: {nearest(key, known)}" for key in unknown)
-        raise ArgumentError(None, f"unknown parameter {hints}" if hints else " ".join(message.split()))
+        message = " ".join(message.split())
+        if wrong := _WRONG_VALUE.search(message):
+            key, kind, choices, got = wrong.groups()
+            raise InputError(self.source, key, got, _KINDS[kind] if kind else f"one of {choices}") from None
+        if unknown := re.search(r"nrecognized arguments:.*?--([^\s=]+)", message):
+            known = [option[2:] for action in self._actions for option in action.option_strings if option[:2] == "--" and option[-1] != "+"]
+            raise InputError(self.source, unknown[1], "an unknown parameter", nearest(unknown[1], known)) from None
+        raise InputError(self.source, "flags", message, "--parameter value, see --help") from None
 
 
 def _parser(command: Command) -> _Parser:
     program = f"python -m entrypoints.{command.name}"
     parser = _Parser(prog=program, usage="%(prog)s [--parameter value ...]", description=command.help, allow_abbrev=False)
-    for kind, what in (("config", "preset"), ("variant", "loss variant")):
-        used = getattr(command, kind) or "none"
-        parser.add_argument(f"--{kind}", type=str, default="", help=f"{what} in configs/, or a YAML file; empty: {used}")
+    parser.add_argument("--config", type=str, default="", help=f"preset in configs/, or a YAML file; empty: {command.config or 'none'}")
+    parser.add_argument("--variant", type=str, default="", help="loss variant in configs/, or a YAML file; empty: none, as cycle_wgan")
     for name, help in command.references.items():
         parser.add_argument(f"--{name}", type=str, default="", help=help)
     _add_fields(parser, parser, Config, "", command.sections)
@@ -172,14 +189,16 @@ def _add_fields(parser: _Parser, group: Any, kind: type, prefix: str, sections: 
 def _checked(source: str, layer: Mapping[str, Any]) -> dict[str, Any]:
     known = list(flatten(to_dict(Config())))
     flat = flatten(layer)
-    for key in flat:
+    for key, value in flat.items():
+        if any(name.startswith(f"{key}.") for name in known):
+            raise InputError(source, key, "nothing" if value is None else repr(value), "parameters by name, this being a section")
         if key not in known:
             raise InputError(source, key, "an unknown parameter", nearest(key, known))
+        if value is None:
+            raise InputError(source, key, "nothing", "a value, or leave the parameter out")
     parser = _parser(Command("layer", "", SECTIONS))
-    try:
-        parsed = parser.parse_object(_nest(flat)).as_dict()
-    except ArgumentError as error:
-        raise InputError(source, "value", error.message, "see --help") from None
+    parser.source = source
+    parsed = parser.parse_object(_nest(flat)).as_dict()
     return {key: value for key, value in flatten(parsed).items() if key in flat}
 
 

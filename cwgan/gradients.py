@@ -39,7 +39,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cwgan.losses import gradient_penalty, wasserstein_estimate
-from cwgan.networks import Critic, Generator, Regressor, SoftmaxClassifier, leaky_slopes
+from cwgan.networks import Critic, Generator, Regressor, SoftmaxClassifier, through_leaky_relu
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """Of a network's outputs and targets; a mean over the batch."""
@@ -74,15 +74,17 @@ def critic_backward(
     """
     batch = len(real)
     inputs = torch.cat([real, fake, real])  # the last third makes room for u
+    hidden = torch.empty(3 * batch, len(critic.hidden_bias), dtype=real.dtype, device=real.device)
+    real_hidden, fake_hidden, mixed_hidden = hidden.split(batch)
     attribute_part = critic.attribute_part(attributes)
-    hidden = torch.addmm(attribute_part.repeat(2, 1), inputs[: 2 * batch], critic.feature_weight.t())
-    real_hidden, fake_hidden = hidden[:batch], hidden[batch:]
-    is_per_sample = mix.shape[1] == 1
-    mixed_hidden = fake_hidden.lerp(real_hidden, mix) if is_per_sample else critic.hidden_input(fake.lerp(real, mix), attribute_part)
+    torch.mm(inputs[: 2 * batch], critic.feature_weight.t(), out=hidden[: 2 * batch])
+    hidden[: 2 * batch].view(2, batch, -1).add_(attribute_part)
+    if mix.shape[1] == 1:
+        torch.lerp(fake_hidden, real_hidden, mix, out=mixed_hidden)
+    else:
+        mixed_hidden.copy_(critic.hidden_input(fake.lerp(real, mix), attribute_part))
 
-    errors = leaky_slopes(torch.cat([hidden, mixed_hidden]), critic.leaky_slope)
-    mixed_slopes = errors[2 * batch :].clone()
-    errors *= critic.output_weight
+    errors = through_leaky_relu(critic.output_weight, hidden, critic.leaky_slope)
     slope = errors[2 * batch :] @ critic.feature_weight
     penalty = gradient_penalty(slope)
     norm = slope.norm(dim=1, keepdim=True)
@@ -90,7 +92,7 @@ def critic_backward(
     scale = torch.where(norm > 0, 2 * penalty_weight / batch * (1 - 1 / norm), 0.0)
     pull = torch.mul(slope, scale, out=inputs[2 * batch :])
 
-    activations = functional.leaky_relu(hidden, critic.leaky_slope)
+    activations = functional.leaky_relu(hidden[: 2 * batch], critic.leaky_slope)
     scores = activations @ critic.output_weight + critic.output_bias
     wasserstein = wasserstein_estimate(scores[:batch], scores[batch:])
     errors[:batch] /= -batch
@@ -100,7 +102,7 @@ def critic_backward(
     both = errors[:batch] + errors[batch : 2 * batch]
     torch.mm(both.t(), attributes, out=critic.attribute_weight.grad)
     torch.sum(both, 0, out=critic.hidden_bias.grad)
-    through_penalty = (mixed_slopes * (pull @ critic.feature_weight.t())).sum(0)
+    through_penalty = through_leaky_relu(pull @ critic.feature_weight.t(), mixed_hidden, critic.leaky_slope).sum(0)
     torch.sub(activations[batch:].mean(0), activations[:batch].mean(0), out=critic.output_weight.grad).add_(through_penalty)
     return {"critic": penalty_weight * penalty - wasserstein, "wasserstein": wasserstein, "gradient_penalty": penalty}
 
@@ -134,8 +136,7 @@ def generator_backward(
     error = generator.through_output(gradient, fake)
     torch.mm(error.t(), hidden, out=generator.output_weight.grad)
     torch.sum(error, 0, out=generator.output_bias.grad)
-    # LeakyReLU keeps signs, so its slope can be read off its output.
-    inner = (error @ generator.output_weight).mul_(leaky_slopes(hidden, generator.leaky_slope))
+    inner = through_leaky_relu(error @ generator.output_weight, hidden, generator.leaky_slope)
     torch.mm(inner.t(), attributes, out=generator.attribute_weight.grad)
     torch.mm(inner.t(), noise, out=generator.noise_weight.grad)
     torch.sum(inner, 0, out=generator.hidden_bias.grad)

@@ -158,9 +158,11 @@ class SoftmaxClassifier(nn.Module):
         return torch.searchsorted(self.classes, labels).clamp(max=len(self.classes) - 1)
 
 
-def leaky_slopes(hidden: Float[Tensor, "batch hidden"], leaky_slope: float) -> Float[Tensor, "batch hidden"]:
-    """Return the derivative of LeakyReLU: 1 above zero and `leaky_slope` elsewhere."""
-    return torch.full_like(hidden, leaky_slope).masked_fill_(hidden > 0, 1)
+def through_leaky_relu(
+    gradient: Float[Tensor, "*batch hidden"], hidden: Float[Tensor, "batch hidden"], leaky_slope: float
+) -> Float[Tensor, "batch hidden"]:
+    """Return a gradient with respect to LeakyReLU's input, given that of its output, and its input or output."""
+    return torch.where(hidden > 0, gradient, leaky_slope * gradient)
 
 
 def freeze(module: Module) -> Module:

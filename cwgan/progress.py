@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 15.0
+BAR = "{desc} {bar:20} {n_fmt}/{total_fmt} epochs [{elapsed}<{remaining}{postfix}]"
 
 
 def epochs(losses: Iterable[Mapping[str, float]], name: str, total: int, done: int = 0) -> Iterator[tuple[int, dict[str, float]]]:
@@ -21,7 +22,8 @@ def epochs(losses: Iterable[Mapping[str, float]], name: str, total: int, done: i
     Yields:
         The epoch, from done + 1, and its terms.
     """
-    bar: tqdm = tqdm(total=total, initial=done, desc=f"{name:<10}", unit="epoch", leave=False, disable=not sys.stderr.isatty())
+    watched = sys.stderr.isatty()
+    bar: tqdm = tqdm(total=total, initial=done, desc=f"{name:<10}", bar_format=BAR, leave=False, disable=not watched)
     began = spoke = time.perf_counter()
     terms: dict[str, float] = {}
     with bar:
@@ -31,10 +33,10 @@ def epochs(losses: Iterable[Mapping[str, float]], name: str, total: int, done: i
             bar.set_postfix({key: f"{value:.3g}" for key, value in terms.items()}, refresh=False)
             bar.update()
             now = time.perf_counter()
-            if bar.disable and (epoch == total or now - spoke > SECONDS_BETWEEN_LINES):
+            if not watched and (epoch == total or now - spoke > SECONDS_BETWEEN_LINES):
                 spoke = now
                 _say(name, epoch, total, now - began, terms)
-    if not bar.disable:
+    if watched:
         _say(name, int(bar.n), total, time.perf_counter() - began, terms)
 
 

@@ -1,14 +1,13 @@
 """The one wall between the project and MLflow: runs, their parameters, metrics, artifacts and references between them."""
 
+import os
 import re
-import signal
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import mlflow
 import yaml
@@ -18,7 +17,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.name_utils import _GENERATOR_NOUNS
 from mlflow.utils.uri import is_local_uri
+from requests import RequestException
+from sqlalchemy.exc import SQLAlchemyError
 
 from cwgan.command_line import flatten, to_dict
 from cwgan.config import Config
@@ -26,6 +28,11 @@ from cwgan.data import GzslDataset
 from cwgan.errors import InputError
 
 CONFIG_FILE = "config.yaml"
+_STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)
+
+
+class StoreError(OSError):
+    """MLflow's store cannot be reached, or refuses what it is given."""
 
 
 @dataclass
@@ -37,14 +44,16 @@ class Run:
         experiment_id: of the experiment it belongs to.
         folder: where a stage writes its artifacts: the run's own artifact folder where that is on this machine, else a
             temporary one, from which `publish` uploads.
-        is_local: whether `folder` is the run's artifact folder.
+        artifact_uri: where MLflow keeps them.
+        scratch: the session's temporary folder.
     """
 
     run_id: str
     experiment_id: str
     folder: Path
-    is_local: bool
-    _sent: dict[str, int] | None = None
+    artifact_uri: str
+    scratch: Path
+    _sent: dict[str, int] = field(default_factory=dict)
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
         """Log metrics of one epoch in one call."""
@@ -68,22 +77,46 @@ class Run:
 
     def publish(self) -> None:
         """Upload what is new in the folder, and delete what a savepoint rule deleted; nothing to do on this machine."""
-        if self.is_local:
+        if is_local_uri(self.artifact_uri):
             return
-        sent = self._sent if self._sent is not None else {}
         present = {str(path.relative_to(self.folder)): path.stat().st_mtime_ns for path in self.folder.rglob("[!.]*") if path.is_file()}
-        repository = get_artifact_repository(mlflow.get_artifact_uri())
-        for name, changed in present.items():
-            if sent.get(name) != changed:
-                parent = str(Path(name).parent)
-                mlflow.log_artifact(str(self.folder / name), None if parent == "." else parent)
-        for name in set(sent) - set(present):
-            repository.delete_artifacts(name)
+        repository = get_artifact_repository(self.artifact_uri)
+        try:
+            for name, changed in present.items():
+                if self._sent.get(name) != changed:
+                    repository.log_artifact(str(self.folder / name), str(Path(name).parent) if "/" in name else None)
+            for name in set(self._sent) - set(present):
+                repository.delete_artifacts(name)
+        except Exception as error:  # every kind of storage raises its own
+            raise MlflowException(f"uploading to {self.artifact_uri}: {error}") from error
         self._sent = present
 
 
 @contextmanager
-def run(stage: str, config: Config, sections: Sequence[str], references: Mapping[str, str], nested: bool = False) -> Iterator[Run]:
+def session() -> Iterator[Path]:
+    """Yield a temporary folder for what is downloaded, or waits for its upload.
+
+    Raises:
+        StoreError: for whatever MLflow raises within, in one line; what waited for its upload is kept.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix="cwgan-"))
+    kept = ""
+    try:
+        _create_store()
+        yield scratch
+    except _STORE_ERRORS as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        kept = f"; files made so far are kept in {scratch}" if any(path.is_file() for path in scratch.rglob("*")) else ""
+        raise StoreError(f"MLflow at {store_uri()}: {reason}{kept}") from error
+    finally:
+        if not kept:
+            shutil.rmtree(scratch)
+
+
+@contextmanager
+def run(
+    stage: str, config: Config, sections: Sequence[str], references: Mapping[str, str], scratch: Path, is_child: bool = False
+) -> Iterator[Run]:
     """Open the run of a stage, log its parameters and resolved configuration, and close it whatever happens.
 
     Under `mlflow run` the run that MLflow made is continued. An error ends it as FAILED with the message in the tag
@@ -94,41 +127,50 @@ def run(stage: str, config: Config, sections: Sequence[str], references: Mapping
         config: resolved.
         sections: the parts of it that the stage uses, which become parameters.
         references: the stage's other parameters.
-        nested: whether this is a child of the run that is open now.
+        scratch: of the session; holds the folder of a run whose artifacts are kept elsewhere.
+        is_child: whether it is a child of the run that is open now.
     """
-    if config.experiment and not nested and not mlflow.active_run():
-        mlflow.set_experiment(config.experiment)
-    data_name = config.data.name or Path(config.data.path).name
-    with _interruptible(), tempfile.TemporaryDirectory(prefix="cwgan-") as spare:
-        active = mlflow.start_run(nested=nested)
-        status = "FAILED"
+    if config.experiment and not is_child:
+        _choose_experiment(config.experiment)
+    active = mlflow.start_run(nested=is_child)
+    info, status = active.info, "FAILED"
+    try:
+        is_local = is_local_uri(info.artifact_uri)
+        folder = Path(local_file_uri_to_path(info.artifact_uri)) if is_local else scratch / info.run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        started = Run(info.run_id, info.experiment_id, folder, info.artifact_uri, scratch)
+        name = f"{stage} {config.data.name or Path(config.data.path).name}"
+        if not is_child:
+            name = config.run_name or (name if _is_invented(info.run_name) else info.run_name)
+        mlflow.set_tags({"mlflow.runName": name, "stage": stage})
+        values = {key: value for key, value in flatten(to_dict(config)).items() if "." not in key or key.split(".")[0] in sections}
+        # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
+        known = MlflowClient().get_run(info.run_id).data.params
+        mlflow.log_params({key: value for key, value in {**values, **references}.items() if key not in known})
+        (folder / CONFIG_FILE).write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
         try:
-            mlflow.set_tags({"mlflow.runName": config.run_name or f"{stage} {data_name}", "stage": stage})
-            local = is_local_uri(active.info.artifact_uri)
-            folder = Path(local_file_uri_to_path(active.info.artifact_uri)) if local else Path(spare)
-            folder.mkdir(parents=True, exist_ok=True)
-            started = Run(active.info.run_id, active.info.experiment_id, folder, local)
-            values = {key: value for key, value in flatten(to_dict(config)).items() if "." not in key or key.split(".")[0] in sections}
-            values.update({name: value for name, value in references.items() if value})
-            # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
-            known = MlflowClient().get_run(active.info.run_id).data.params
-            mlflow.log_params({key: value for key, value in values.items() if key not in known})
-            (folder / CONFIG_FILE).write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
-            started.publish()
             yield started
-            started.publish()
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
-            raise
-        except BaseException as error:
-            mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
-            raise
         finally:
-            mlflow.end_run(status)
+            started.publish()  # of a run that failed too: its savepoints are worth as much
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    except BaseException as error:
+        mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
+        raise
+    finally:
+        mlflow.end_run(status)
 
 
-def resolve(reference: str, artifact: str, parameter: str) -> Path:
+def note_error(message: str) -> None:
+    """Say in the run that `mlflow run` made why no stage opened it."""
+    if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        with suppress(*_STORE_ERRORS):  # the error itself has been reported already
+            MlflowClient().set_tag(run_id, "error", message[:5000])
+
+
+def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Path:
     """Return the local file behind a run id or a path.
 
     Args:
@@ -136,35 +178,71 @@ def resolve(reference: str, artifact: str, parameter: str) -> Path:
             the stage among its children that made the artifact is found.
         artifact: the file name looked for.
         parameter: whose value this is, for errors.
+        scratch: of the session; holds what must be downloaded.
 
     Raises:
         InputError: nothing of that name, or a run without the artifact.
     """
-    path = Path(reference)
+    path = Path(reference).resolve()
     if path.is_file():
-        return path.resolve()
-    if path.is_dir() and (path / artifact).is_file():
-        return (path / artifact).resolve()
-    run_id, _, within = reference.partition("/")
-    allowed = f"a run id, or the path of a file, or of a folder with {artifact} in it (relative paths start at the project's folder)"
+        return path
+    if (path / artifact).is_file():
+        return path / artifact
+    allowed = f"a run id, <run id>/<artifact>, a file, or a folder with {artifact} in it (relative paths start at {Path.cwd()})"
+    run_id, _, within = reference.removeprefix("runs:/").partition("/")
+    run_id = run_id.lower()
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
-        raise InputError(f"--{parameter}", "reference", f"{reference!r}, which is neither", allowed)
+        found = f"no {artifact} in the folder {path}" if path.is_dir() else f"neither run id nor file: {reference!r}"
+        raise InputError(f"--{parameter}", "reference", found, allowed)
     client = MlflowClient()
     try:
-        found = client.get_run(run_id)
-    except MlflowException:
-        raise InputError(f"--{parameter}", "run id", f"no run {run_id} in {mlflow.get_tracking_uri()}", allowed) from None
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise InputError(f"--{parameter}", "run id", f"no run {run_id} in {store_uri()}", allowed) from None
     wanted = within or artifact
-    for candidate in (found, *_children(client, found)):
-        if _has(client, candidate, wanted):
-            return Path(download_artifacts(run_id=candidate.info.run_id, artifact_path=wanted))
-    present = ", ".join(item.path for item in client.list_artifacts(run_id)) or "nothing"
-    raise InputError(f"--{parameter}", f"run {run_id}", f"no artifact {wanted} (it has {present})", allowed)
+    owners = [run] if _has(client, run, wanted) else [child for child in _children(client, run) if _has(client, child, wanted)]
+    if len(owners) > 1:
+        found = f"{len(owners)} children that have {wanted}"
+        raise InputError(f"--{parameter}", f"run {run_id}", found, f"one of them: {', '.join(owner.info.run_id for owner in owners)}")
+    if not owners:
+        present = ", ".join(item.path for item in client.list_artifacts(run_id)) or "nothing"
+        raise InputError(f"--{parameter}", f"run {run_id}", f"no artifact {wanted} (it has {present})", allowed)
+    owner = owners[0].info
+    if is_local_uri(owner.artifact_uri):  # MLflow would leave a copy of it in a temporary folder
+        return Path(local_file_uri_to_path(owner.artifact_uri)) / wanted
+    return Path(download_artifacts(run_id=owner.run_id, artifact_path=wanted, dst_path=str(scratch / parameter)))
 
 
 def store_uri() -> str:
     """Return the address of the tracking store."""
     return mlflow.get_tracking_uri()
+
+
+def _create_store() -> None:
+    """Make first contact with a SQLite store, one process at a time: those that create it at once would break it."""
+    place = store_uri().removeprefix("sqlite:///")
+    if place == store_uri() or "MLFLOW_RUN_ID" in os.environ:  # `mlflow run` has made it
+        return
+    Path(place).parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{place}.lock", "w") as lock:
+        with suppress(ImportError, OSError):  # without locks, on Windows and some network drives, nobody waits
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        MlflowClient().search_experiments(max_results=1)
+
+
+def _choose_experiment(name: str) -> None:
+    if "MLFLOW_RUN_ID" in os.environ:
+        raise InputError("configuration", "experiment", repr(name), "nothing under `mlflow run`, which has --experiment-name for it")
+    mlflow.set_experiment(name)
+
+
+def _is_invented(name: str) -> bool:
+    """Whether MLflow made up a run's name, as in 'bedecked-owl-123'."""
+    return any(f"-{noun}-" in name for noun in _GENERATOR_NOUNS)
 
 
 def _children(client: MlflowClient, parent: MlflowRun) -> list[MlflowRun]:
@@ -175,21 +253,3 @@ def _has(client: MlflowClient, candidate: MlflowRun, path: str) -> bool:
     parent = str(Path(path).parent)
     listed = client.list_artifacts(candidate.info.run_id, None if parent == "." else parent)
     return any(item.path == path for item in listed)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let a polite kill end a run as an interruption does."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> Any:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: whoever is will close the run
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -27,7 +27,7 @@ def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
     spreads = {}
     for variant, configured in comparison.of_variants(config).items():
         seeds = comparison.of_seeds(configured, config.seeds or SEEDS)
-        spreads[variant] = comparison.spread(main.repeated({f"{variant} {seed}": each for seed, each in seeds.items()}, files))
+        spreads[variant] = comparison.spread(main.repeated(run, {f"{variant} {seed}": each for seed, each in seeds.items()}, files))
         run.log_scores(comparison.logged(spreads[variant], f"{variant}/"))
     table = comparison.table(f"{len(config.seeds or SEEDS)} seeds", {variant: main.shown(row) for variant, row in spreads.items()})
     (run.folder / "ablation.md").write_text(table)

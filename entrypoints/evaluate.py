@@ -17,6 +17,8 @@ COMMAND = Command(
     "Score a saved classifier on a data set with the same classes; write results.json and predictions.h5.",
     ("data",),
     {"classifier": "run id or checkpoint of the final classifier (required); its configuration is inherited"},
+    required=("classifier",),
+    inherits="classifier",
 )
 ARTIFACTS = {"classifier": "classifier.safetensors"}
 

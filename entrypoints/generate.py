@@ -17,6 +17,8 @@ COMMAND = Command(
     "Generate features of unseen, seen or all classes from their attributes, with a trained GAN.",
     ("data", "generate"),
     {"gan": "run id or checkpoint of the trained GAN (required); its configuration is inherited"},
+    required=("gan",),
+    inherits="gan",
 )
 ARTIFACTS = {"gan": "gan.safetensors"}
 

@@ -1,12 +1,16 @@
 """What every entry point does alike: parse, find what it builds on, open the MLflow run, report errors in one line."""
 
+import json
+import os
+import signal
 import sys
-from argparse import ArgumentError
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from cwgan.command_line import Command, parse
+from cwgan.command_line import Arguments, Command, parse
 from cwgan.config import Config
 from cwgan.errors import InputError
 
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from cwgan.tracking import Run
 
 Body = Callable[["Run", Config, dict[str, Path]], None]
+INTERRUPTED = 130
 
 
 def launch(command: Command, artifacts: Mapping[str, str], body: Body, argv: list[str] | None = None) -> int:
@@ -21,51 +26,89 @@ def launch(command: Command, artifacts: Mapping[str, str], body: Body, argv: lis
 
     Args:
         command: what it accepts.
-        artifacts: the artifact that each reference to a run stands for; other references are plain values.
+        artifacts: the artifact that each reference to a run stands for; other references are plain paths.
         body: the work, given the open run, the resolved configuration and the local files of the references.
         argv: the flags; by default the program's.
 
     Returns:
-        The exit status: 0; 2 for a command line that cannot be parsed; 130 if interrupted; 1 for any other error.
+        The exit status: 0; 130 if interrupted; 1 for any error, which is one line on stderr.
     """
     flags = sys.argv[1:] if argv is None else argv
     try:
-        arguments = parse(command, flags)  # before the slow imports: --help and a misspelt flag answer at once
-        # The imports wait, and mlflow only where a run is really opened.
-        from cwgan import tracking
-
-        names = {name: value for name, value in arguments.references.items() if value}
-        files = {name: tracking.resolve(value, artifacts[name], name) for name, value in names.items() if name in artifacts}
-        if files:
-            arguments = parse(command, flags, inherited_config(next(iter(files.values()))))
-        files.update({name: Path(value) for name, value in names.items() if name not in artifacts})
-        with tracking.run(command.name, arguments.config, command.sections, {**arguments.layers, **names}) as run:
-            body(run, arguments.config, files)
-            print(f"{command.name} run {run.run_id} in {tracking.store_uri()}")
-    except ArgumentError as error:
-        print(f"error: {error.message}\nsee python -m entrypoints.{command.name} --help", file=sys.stderr)
-        return 2
+        with _interruptible():
+            arguments = parse(command, flags)  # before the slow imports: --help and a misspelt flag answer at once
+            _run(command, artifacts, body, flags, arguments)
     except (InputError, FloatingPointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        message = " ".join(str(error).splitlines())
+        print(f"error: {message}", file=sys.stderr)
+        if "MLFLOW_RUN_ID" in os.environ:
+            from cwgan import tracking
+
+            tracking.note_error(message)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
 
 
-def inherited_config(path: Path) -> dict[str, Any]:
-    """Return the configuration kept in a checkpoint or synthetic file that a stage builds on; empty where there is none."""
-    import json
+def _run(command: Command, artifacts: Mapping[str, str], body: Body, flags: list[str], arguments: Arguments) -> None:
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages, see cwgan.machine; PyTorch asks only once
+    from cwgan import tracking
 
+    given = arguments.references
+    with tracking.session() as scratch:
+        files = {
+            name: tracking.resolve(value, artifacts[name], name, scratch) if name in artifacts else Path(value)
+            for name, value in given.items()
+        }
+        if command.inherits in files:
+            arguments = parse(command, flags, inherited_config(files[command.inherits]))
+        with tracking.run(command.name, arguments.config, command.sections, {**arguments.layers, **given}, scratch) as run:
+            body(run, arguments.config, files)
+        print(f"{command.name} run {run.run_id} in {tracking.store_uri()}")
+
+
+def inherited_config(path: Path) -> dict[str, Any]:
+    """Return the configuration kept in a checkpoint or synthetic file that a stage builds on; empty where there is none.
+
+    The names of run and experiment are left out: they are those of another run.
+    """
     from cwgan.checkpoint import read_facts
     from cwgan.synthesis import inspect_synthetic
 
     if path.suffix == ".h5":
-        return json.loads(inspect_synthetic(path).info.get("config", "{}"))
-    return read_facts(path)["config"]
+        text = inspect_synthetic(path).info.get("config", "{}")
+        try:
+            kept = json.loads(text)
+        except ValueError:
+            raise InputError(path, "info/config", repr(text[:60]), "the configuration as written by this program") from None
+    else:
+        kept = read_facts(path).get("config", {})
+    return {key: value for key, value in kept.items() if key not in ("run_name", "experiment")}
 
 
 def percent(scores: Mapping[str, float]) -> str:
     """Return scores for a person, in percent."""
     return "   ".join(f"{name} {100 * value:.1f} %" for name, value in scores.items())
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let a polite kill end a run as an interruption does, and nothing interrupt its closing."""
+    signals = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def ignore(signum: int, frame: FrameType | None) -> None:
+        """Do nothing; unlike SIG_IGN, without a complaint where a second signal was under way already."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        for number in signals:
+            signal.signal(number, ignore)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,5 +1,6 @@
 """The whole road: train the GAN, generate, train and score the final classifier; one parent run, a child run a stage."""
 
+import shlex
 import shutil
 import sys
 import time
@@ -21,10 +22,10 @@ COMMAND = Command(
     "main",
     "Train the GAN, generate features of the unseen classes, train one classifier over all classes and score it.",
     train_gan.COMMAND.sections,
-    {},
+    {"pretrained": train_gan.COMMAND.references["pretrained"]},
     config=train_gan.COMMAND.config,
-    variant=train_gan.COMMAND.variant,
 )
+ARTIFACTS = {"pretrained": train_gan.ARTIFACTS["pretrained"]}
 T = TypeVar("T")
 SHOWN = (
     "training_curves.png",
@@ -34,6 +35,7 @@ SHOWN = (
     "results.json",
     "per_class_accuracy.csv",
 )
+LEGEND = "S, U: mean accuracy per seen and per unseen class; H: their harmonic mean; T1: as U, when only unseen classes can be answered."
 
 
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
@@ -41,24 +43,28 @@ def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
     from cwgan import comparison, tracking
 
     if config.seeds:
-        spreads = comparison.spread(repeated(comparison.of_seeds(config, config.seeds), files))
+        spreads = comparison.spread(repeated(run, comparison.of_seeds(config, config.seeds), files))
         run.log_scores(comparison.logged(spreads))
         table = comparison.table(f"{len(config.seeds)} seeds", {"mean ± std": shown(spreads)})
         (run.folder / "summary.md").write_text(table)
         print(f"\n{table}")
     else:
         once(run, config, files)
-    print("Open it:  mlflow ui --backend-store-uri", tracking.store_uri())
-    print(f"          http://127.0.0.1:5000/#/experiments/{run.experiment_id}/runs/{run.run_id}\n")
+    store = tracking.store_uri()
+    page = f"#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    if store.startswith("http"):
+        print(f"Curves and pictures: {store}/{page}")
+    else:
+        print(f"Curves and pictures: mlflow ui --backend-store-uri {shlex.quote(store)}\n          then open: http://127.0.0.1:5000/{page}")
 
 
-def repeated(configs: Mapping[str, Config], files: dict[str, Path]) -> list[dict[str, float]]:
+def repeated(run: "Run", configs: Mapping[str, Config], files: dict[str, Path]) -> list[dict[str, float]]:
     """Go the whole road once per configuration, each in a child run of that name; return the scores."""
     from cwgan import tracking
 
     scores = []
     for name, config in configs.items():
-        with tracking.run(name, config, COMMAND.sections, {}, nested=True) as child:
+        with tracking.run(name, config, COMMAND.sections, {}, run.scratch, is_child=True) as child:
             scores.append(once(child, config, files))
     return scores
 
@@ -71,7 +77,7 @@ def once(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]
     if not config.select:
         return road(run, config, files)
     half = selection.validation_half(config)
-    with tracking.run("select", half, COMMAND.sections, {}, nested=True) as child:
+    with tracking.run("select", half, COMMAND.sections, {}, run.scratch, is_child=True) as child:
         dataset = load_data(half)
         child.log_dataset(dataset)
         choice = selection.choose(train_gan.stage(child, half, dataset, files))
@@ -104,7 +110,7 @@ def road(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]
     @contextmanager
     def child(command: Command) -> Iterator["Run"]:
         began = time.perf_counter()
-        with tracking.run(command.name, config, command.sections, {}, nested=True) as stage:
+        with tracking.run(command.name, config, command.sections, {}, run.scratch, is_child=True) as stage:
             stage.log_dataset(dataset)
             yield stage
             for name in SHOWN:
@@ -134,14 +140,14 @@ def shown(scores: "Mapping[str, T]") -> "dict[str, T]":
 
 
 def summary(name: str, scores: dict[str, float], seconds: dict[str, float]) -> str:
-    """Return the scores and the seconds of each stage as a table that reads well in a terminal and in Markdown."""
-    head = f"| {name} | " + " | ".join(f"{key:>5}" for key in scores) + " | " + " | ".join(seconds) + " |"
-    rule = "|" + "|".join("-" * len(cell) for cell in head.strip("|").split("|")) + "|"
-    cells = [f"{100 * value:5.1f}" for value in scores.values()]
-    times = [f"{value:.1f}".rjust(len(key)) for key, value in seconds.items()]
-    row = f"| {'%, s'.rjust(len(name))} | " + " | ".join(cells) + " | " + " | ".join(times) + " |"
-    return "\n".join((head, rule, row)) + "\n"
+    """Return scores, their meaning and the seconds of each stage, to be read in a terminal and as Markdown."""
+    heads, cells = [name, *scores], ["%", *(f"{100 * value:.1f}" for value in scores.values())]
+    widths = [max(len(head), len(cell)) for head, cell in zip(heads, cells, strict=True)]
+    rows = (heads, ["-" * width for width in widths], cells)
+    lines = ["| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    times = ", ".join(f"{key} {value:.1f}" for key, value in seconds.items())
+    return "\n".join([*lines, "", LEGEND, f"Seconds: {times}."]) + "\n"
 
 
 if __name__ == "__main__":
-    sys.exit(launch(COMMAND, {}, body))
+    sys.exit(launch(COMMAND, ARTIFACTS, body))

@@ -16,6 +16,7 @@ COMMAND = Command(
     "Convert a data set, such as an xlsa17 folder, into the original HDF5 pair data.h5 and knn.h5.",
     ("data",),
     {"out": "folder for the pair (required), by convention data/<name in lower case>"},
+    required=("out",),
 )
 
 

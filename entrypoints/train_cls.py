@@ -18,6 +18,8 @@ COMMAND = Command(
     "Train the final softmax classifier on real and synthetic features; log S, U, H and T1.",
     ("data", "classifier"),
     {"synthetic": "run id or file of the synthetic features (required); their configuration is inherited"},
+    required=("synthetic",),
+    inherits="synthetic",
 )
 ARTIFACTS = {"synthetic": "synthetic.h5"}
 

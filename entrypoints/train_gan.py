@@ -19,10 +19,10 @@ COMMAND = Command(
     ("data", "monitor", "regressor", "gan", "generate", "classifier"),
     {
         "pretrained": "run id or checkpoint that supplies what monitor.train=false or regressor.train=false leaves out",
-        "resume": "run id or GAN checkpoint to continue to gan.epochs, with its own configuration",
+        "resume": "run id or GAN checkpoint to continue to gan.epochs; its configuration is inherited",
     },
+    inherits="resume",
     config="numbers",
-    variant="cycle_wgan",
 )
 ARTIFACTS = {"pretrained": "gan.safetensors", "resume": "gan.safetensors"}
 

@@ -1,0 +1,114 @@
+"""The house: imports only go down its floors, and what is slow to import waits until it is needed."""
+
+import ast
+import graphlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+ENTRY_POINTS = sorted({path.stem for path in (ROOT / "entrypoints").glob("*.py")} - {"__init__", "launch"})
+FLOORS = (
+    "errors config command_line progress files data numbers xlsa17 hdf5 sources scaling networks losses gradients cuda machine"
+    " metrics calibration diagnostics selection comparison checkpoint __init__",
+    "gan supervised synthesis snapshots evaluation results",
+    "pipeline training figures",
+    "tracking search",
+)
+OWN_WALL = {"mlflow": "cwgan.tracking", "optuna": "cwgan.search", "matplotlib": "cwgan.figures"}
+SLOW = ("torch", "mlflow", "optuna", "matplotlib", "numpy", "sklearn")
+
+
+def floor(module: str) -> int:
+    package, _, name = module.partition(".")
+    if package == "entrypoints":
+        return len(FLOORS)
+    return next(number for number, names in enumerate(FLOORS) if (name or "__init__") in names.split())
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module named by an import of a file, at its top or within a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide where a name comes from"
+            package = ROOT / Path(*node.module.split("."))
+            is_module = {alias.name: (package / f"{alias.name}.py").is_file() for alias in node.names}
+            found |= {f"{node.module}.{name}" for name, is_one in is_module.items() if is_one}
+            found |= {node.module for is_one in is_module.values() if not is_one}
+    return found
+
+
+MODULES = {
+    f"{folder}.{path.stem}".removesuffix(".__init__"): imports_of(path)
+    for folder in ("cwgan", "entrypoints")
+    for path in sorted((ROOT / folder).glob("*.py"))
+}
+
+
+def own(imports: set[str]) -> set[str]:
+    return {name for name in imports if name.split(".")[0] in ("cwgan", "entrypoints")}
+
+
+def test_every_module_has_a_floor_and_only_one():
+    named = " ".join(FLOORS).split()
+    assert len(named) == len(set(named))
+    assert {module.partition(".")[2] or "__init__" for module in MODULES if module.startswith("cwgan")} <= set(named)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_only_go_down(module):
+    assert [name for name in own(MODULES[module]) if floor(name) > floor(module)] == []
+
+
+def test_no_module_imports_itself_by_a_detour():
+    graph = {module: own(imports) for module, imports in MODULES.items()}
+    assert set(graphlib.TopologicalSorter(graph).static_order()) == set(MODULES)
+
+
+@pytest.mark.parametrize(("package", "wall"), OWN_WALL.items())
+def test_only_one_module_imports(package, wall):
+    importers = {module for module, imports in MODULES.items() if package in {name.split(".")[0] for name in imports}}
+    assert importers == ({wall} if wall in MODULES else set())
+
+
+@pytest.mark.parametrize("module", ["networks", "losses", "gradients", "metrics", "calibration", "diagnostics"])
+def test_what_takes_tensors_and_numbers_knows_no_config(module):
+    assert "cwgan.config" not in MODULES[f"cwgan.{module}"]
+
+
+@pytest.mark.parametrize("statement", ["import cwgan", *(f"import entrypoints.{name}" for name in ENTRY_POINTS)])
+def test_an_import_alone_loads_nothing_slow(statement):
+    assert slow_modules(statement) == []
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_help_loads_nothing_slow(name):
+    ask = f"import runpy; sys.argv = ['{name}', '--help']\ntry: runpy.run_module('entrypoints.{name}', run_name='__main__')"
+    assert slow_modules(f"{ask}\nexcept SystemExit as end: assert end.code == 0") == []
+
+
+def slow_modules(statement: str) -> list[str]:
+    program = f"import sys\n{statement}\nprint('\\nloaded:', *[name for name in {SLOW} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.rpartition("loaded:")[2].split()
+
+
+def test_conda_yaml_and_pyproject_pin_the_same_versions():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    conda = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
+    pinned = next(item["pip"] for item in conda if isinstance(item, dict))
+    assert sorted(pinned) == sorted(project["dependencies"])
+    assert all(re.fullmatch(r"[\w-]+==[\d.]+", pin) for pin in pinned)
+
+
+def test_mlproject_offers_every_entry_point_and_no_other():
+    declared = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
+    assert sorted(declared) == ENTRY_POINTS
