@@ -22,19 +22,21 @@ class Choice:
 
 
 def validation_half(config: Config) -> Config:
-    """Return the configuration of the run that chooses: the same under the validation protocol, scored as it trains."""
+    """Return the configuration of the run that chooses: the same under the validation protocol, scored as it trains.
+
+    Raises:
+        InputError: no epoch would be scored, or without a calibrated H.
+    """
     every = config.gan.score_every or max(1, config.gan.epochs // 10)
+    if every > config.gan.epochs:
+        raise InputError("configuration", "gan.score_every", every, f"at most gan.epochs, {config.gan.epochs}, with select=true")
+    if config.classifier.domain != "openset":
+        raise InputError("configuration", "classifier.domain", config.classifier.domain, "openset, with select=true")
     return dataclasses.replace(config, protocol="validation", select=False, gan=dataclasses.replace(config.gan, score_every=every))
 
 
 def choose(history: History) -> Choice:
-    """Return the epoch of highest H after calibration, the earliest of equals, and the bias that gave it.
-
-    Raises:
-        InputError: no epoch was scored.
-    """
-    if not history.get(CRITERION):
-        raise InputError("configuration", "gan.score_every", "no scored epoch", "at most gan.epochs, with classifier.domain=openset")
+    """Return the scored epoch of highest H after calibration, the earliest of equals, and the bias that gave it."""
     epoch = max(history[CRITERION], key=lambda point: (point[1], -point[0]))[0]
     scores = {name: dict(points)[epoch] for name, points in history.items() if name.startswith("val_")}
     return Choice(epoch, scores["val_gamma"], scores)

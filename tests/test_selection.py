@@ -29,9 +29,16 @@ def test_the_choosing_half_is_validation_and_the_other_half_final() -> None:
     assert (final.protocol, final.select, final.gan.epochs, final.classifier.gamma) == ("final", False, 4, 1.5)
 
 
-def test_nothing_scored_is_nothing_chosen() -> None:
-    with pytest.raises(InputError, match=r"gan.score_every: found no scored epoch; allowed: at most gan.epochs"):
-        choose({"gan/wasserstein": [(1, 3.0)]})
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (replace(CONFIG, gan=replace(CONFIG.gan, score_every=36)), r"gan.score_every: found 36; allowed: at most gan.epochs, 35"),
+        (replace(CONFIG, classifier=replace(CONFIG.classifier, domain="zsl")), r"classifier.domain: found zsl; allowed: openset"),
+    ],
+)
+def test_what_would_score_nothing_is_refused_before_any_training(config: Config, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        validation_half(config)
 
 
 def test_choosing_within_the_validation_protocol_is_refused() -> None:
