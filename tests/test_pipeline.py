@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from make_data import SEEN, UNSEEN, rows_of, write_xlsa17, xlsa17_arrays
 
 from cwgan import pipeline, training
 from cwgan.checkpoint import load_checkpoint, load_classifier, load_generator
@@ -175,6 +176,20 @@ def test_validation_of_files_reads_no_test_row(tmp_path: Path, numbers: GzslData
         assert path is not None
         scores.append(pipeline.score_generator(config, dataset, load_snapshots(load_checkpoint(path))))
     assert scores[0] == scores[1]
+
+
+def test_validation_of_the_archives_layout_reads_no_test_row(tmp_path: Path) -> None:
+    features = xlsa17_arrays()["features"]
+    features[:, np.concatenate([rows_of(SEEN, 3, 5), rows_of(UNSEEN)])] = np.nan
+    datasets = []
+    for name, values in (("whole", xlsa17_arrays()["features"]), ("spoiled", features)):
+        folder = write_xlsa17(tmp_path / name, features=values)
+        config = replace(TINY, protocol="validation", data=replace(TINY.data, path=str(folder), scaling="min_max"))
+        datasets.append(pipeline.load_data(config))
+    assert torch.equal(datasets[0].features, datasets[1].features)
+    assert datasets[0].digest == datasets[1].digest
+    with pytest.raises(InputError, match="features: found NaN or infinity in 18 rows"):
+        pipeline.load_data(replace(config, protocol="final"))
 
 
 def test_the_bias_is_chosen_on_validation_rows_and_given_for_test_rows(tmp_path: Path, gan_file: Path, numbers: GzslDataset) -> None:
