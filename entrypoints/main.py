@@ -65,13 +65,17 @@ def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
     run.log_scores({**scores, **{f"seconds/{name}": value for name, value in seconds.items()}})
     table = summary(dataset.name, scores, seconds)
     (run.folder / "summary.md").write_text(table)
+    run.describe(table)
     print(f"\n{table}")
     store = tracking.store_uri()
     page = f"#/experiments/{run.experiment_id}/runs/{run.run_id}"
     if store.startswith("http"):
         print(f"Curves and pictures: {store}/{page}")
     else:
-        print(f"Curves and pictures: mlflow ui --backend-store-uri {shlex.quote(store)}\n          then open: http://127.0.0.1:5000/{page}")
+        # With its folder, as the shell that `make demo` was typed into may not know the environment.
+        mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
+        print(f"Curves and pictures: {mlflow} ui --backend-store-uri {shlex.quote(store)}")
+        print(f"          then open: http://127.0.0.1:5000/{page}")
 
 
 def summary(name: str, scores: dict[str, float], seconds: dict[str, float]) -> str:

@@ -14,7 +14,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY_POINTS = sorted({path.stem for path in (ROOT / "entrypoints").glob("*.py")} - {"__init__", "launch"})
 FLOORS = (
-    "errors config command_line progress files data numbers xlsa17 hdf5 sources networks losses gradients cuda machine metrics checkpoint __init__",
+    "errors config command_line progress files data numbers xlsa17 hdf5 sources networks losses gradients metrics checkpoint "
+    "cuda machine __init__",
     "gan supervised synthesis evaluation results",
     "pipeline training figures",
     "tracking search",
