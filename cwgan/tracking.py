@@ -75,6 +75,10 @@ class Run:
         mlflow.log_input(record, context="training and scoring", tags=tags)
         mlflow.set_tags({"data.digest": dataset.digest, "data.split_hash": dataset.split_hash})
 
+    def describe(self, text: str) -> None:
+        """Show a Markdown text at the head of the run's page."""
+        mlflow.set_tag("mlflow.note.content", text)
+
     def publish(self) -> None:
         """Upload what is new in the folder, and delete what a savepoint rule deleted; nothing to do on this machine."""
         if is_local_uri(self.artifact_uri):
@@ -143,6 +147,8 @@ def run(
         if not is_child:
             name = config.run_name or (name if _is_invented(info.run_name) else info.run_name)
         mlflow.set_tags({"mlflow.runName": name, "stage": stage})
+        # So that the UI opens the experiment as one of training runs, not of language-model traces.
+        MlflowClient().set_experiment_tag(info.experiment_id, "mlflow.experimentKind", "custom_model_development")
         values = {key: value for key, value in flatten(to_dict(config)).items() if "." not in key or key.split(".")[0] in sections}
         # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
         known = MlflowClient().get_run(info.run_id).data.params

@@ -31,6 +31,7 @@ def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
         run.log_scores(comparison.logged(spreads[variant], f"{variant}/"))
     table = comparison.table(f"{len(config.seeds or SEEDS)} seeds", {variant: main.shown(row) for variant, row in spreads.items()})
     (run.folder / "ablation.md").write_text(table)
+    run.describe(table)
     figures.variant_bars(run.folder / "ablation.png", spreads)
     print(f"\n{table}")
 

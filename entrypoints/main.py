@@ -47,6 +47,7 @@ def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
         run.log_scores(comparison.logged(spreads))
         table = comparison.table(f"{len(config.seeds)} seeds", {"mean ± std": shown(spreads)})
         (run.folder / "summary.md").write_text(table)
+        run.describe(table)
         print(f"\n{table}")
     else:
         once(run, config, files)
@@ -55,7 +56,10 @@ def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
     if store.startswith("http"):
         print(f"Curves and pictures: {store}/{page}")
     else:
-        print(f"Curves and pictures: mlflow ui --backend-store-uri {shlex.quote(store)}\n          then open: http://127.0.0.1:5000/{page}")
+        # With its folder, as the shell that `make demo` was typed into may not know the environment.
+        mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
+        print(f"Curves and pictures: {mlflow} ui --backend-store-uri {shlex.quote(store)}")
+        print(f"          then open: http://127.0.0.1:5000/{page}")
 
 
 def repeated(run: "Run", configs: Mapping[str, Config], files: dict[str, Path]) -> list[dict[str, float]]:
@@ -89,6 +93,7 @@ def once(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]
     }
     table = comparison.table(dataset.name.removesuffix(" (validation)"), {label: shown(row) for label, row in rows.items()})
     (run.folder / "selection.md").write_text(table)
+    run.describe(table)
     print(table)
     return {**choice.scores, **scores, "selected_epoch": float(choice.epoch)}
 
@@ -128,6 +133,7 @@ def road(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]
     run.log_scores({**scores, **{f"seconds/{name}": value for name, value in seconds.items()}})
     table = summary(dataset.name, chosen(scores, HEADLINE + CALIBRATED), seconds)
     (run.folder / "summary.md").write_text(table)
+    run.describe(table)
     print(f"\n{table}")
     return scores
 

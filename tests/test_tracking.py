@@ -1,5 +1,6 @@
 """The wall to MLflow against real stores: one SQLite file, and one server that keeps the artifacts to itself."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -42,7 +43,8 @@ def sqlite(tmp_path_factory):
     """The address of a SQLite store; its artifacts are in a folder beside it."""
     folder = tmp_path_factory.mktemp("sqlite")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    MlflowClient(uri).create_experiment("tests", str(folder / "artifacts"))
+    with contextlib.chdir(folder):
+        MlflowClient(uri).create_experiment("tests")
     return uri
 
 
@@ -213,7 +215,7 @@ def test_an_artifact_folder_that_cannot_be_made_fails_the_run(store, tmp_path):
 # Sessions
 
 
-def test_the_temporary_folder_of_a_session_is_gone_after_it():
+def test_the_temporary_folder_of_a_session_is_gone_after_it(store):
     with tracking.session() as scratch:
         (scratch / "file").write_text("content")
     assert not scratch.exists()
@@ -222,7 +224,7 @@ def test_the_temporary_folder_of_a_session_is_gone_after_it():
     assert not scratch.exists()
 
 
-def test_what_could_not_be_uploaded_is_kept_and_its_place_told():
+def test_what_could_not_be_uploaded_is_kept_and_its_place_told(store):
     with pytest.raises(tracking.StoreError) as error, tracking.session() as scratch:
         (scratch / "gan.safetensors").write_text("hours of work")
         raise MlflowException("the disk is full\nand more")
