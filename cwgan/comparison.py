@@ -3,12 +3,15 @@
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from cwgan.command_line import find_layer, from_dict, read_layer, to_dict
 from cwgan.config import Config
 
 VARIANTS = ("wgan", "clswgan", "cycle_wgan", "cycle_clswgan", "cycle_uwgan")
+SHOWN = ("S", "U", "H", "T1", "AUSUC", "calibrated_S", "calibrated_U", "calibrated_H", "gamma")
 Scores = Mapping[str, float]
+Value = TypeVar("Value")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +51,17 @@ def of_variants(config: Config) -> dict[str, Config]:
     return found
 
 
+def by_protocol(scores: Mapping[str, Value]) -> dict[str, dict[str, Value]]:
+    """Divide scores into those of validation classes, less their prefix, and those of test rows; what is empty is left out."""
+    validation = {name.removeprefix("val_"): value for name, value in scores.items() if name.startswith("val_")}
+    test = {name: value for name, value in scores.items() if not name.startswith("val_")}
+    return {
+        protocol: {name: found[name] for name in SHOWN if name in found}
+        for protocol, found in (("validation", validation), ("test", test))
+        if not found.keys().isdisjoint(SHOWN)
+    }
+
+
 def table(head: str, rows: Mapping[str, Mapping[str, float | Spread]]) -> str:
     """Return rows of scores as a Markdown table, in percent (gamma as it is), spreads as mean ± deviation."""
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
@@ -60,7 +74,7 @@ def table(head: str, rows: Mapping[str, Mapping[str, float | Spread]]) -> str:
 def _cell(name: str, value: float | Spread | None) -> str:
     if value is None:
         return ""
-    scale = 1 if name.removeprefix("val_") == "gamma" else 100
+    scale = 1 if name == "gamma" else 100
     if isinstance(value, Spread):
         return f"{scale * value.mean:.1f} ± {scale * value.deviation:.1f}"
     return f"{scale * value:.1f}"

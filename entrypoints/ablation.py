@@ -29,7 +29,8 @@ def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
         seeds = comparison.of_seeds(configured, config.seeds or SEEDS)
         spreads[variant] = comparison.spread(main.repeated(run, {f"{variant} {seed}": each for seed, each in seeds.items()}, files))
         run.log_scores(comparison.logged(spreads[variant], f"{variant}/"))
-    table = comparison.table(f"{len(config.seeds or SEEDS)} seeds", {variant: main.shown(row) for variant, row in spreads.items()})
+    rows = {variant: row for variant, spread in spreads.items() for row in comparison.by_protocol(spread).values()}
+    table = comparison.table(f"{len(config.seeds or SEEDS)} seeds", rows)
     (run.folder / "ablation.md").write_text(table)
     run.describe(table)
     figures.variant_bars(run.folder / "ablation.png", spreads)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from cwgan.command_line import Command
 from cwgan.config import Config
@@ -26,7 +26,6 @@ COMMAND = Command(
     config=train_gan.COMMAND.config,
 )
 ARTIFACTS = {"pretrained": train_gan.ARTIFACTS["pretrained"]}
-T = TypeVar("T")
 SHOWN = (
     "training_curves.png",
     "imagined_numbers.png",
@@ -45,7 +44,7 @@ def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
     if config.seeds:
         spreads = comparison.spread(repeated(run, comparison.of_seeds(config, config.seeds), files))
         run.log_scores(comparison.logged(spreads))
-        table = comparison.table(f"{len(config.seeds)} seeds", {"mean ± std": shown(spreads)})
+        table = comparison.table(f"{len(config.seeds)} seeds", comparison.by_protocol(spreads))
         (run.folder / "summary.md").write_text(table)
         run.describe(table)
         print(f"\n{table}")
@@ -87,15 +86,12 @@ def once(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]
         choice = selection.choose(train_gan.stage(child, half, dataset, files))
     run.log_scores({**choice.scores, "selected_epoch": choice.epoch})
     scores = road(run, selection.final_half(config, choice), files)
-    rows = {
-        f"validation, epoch {choice.epoch}": {name.removeprefix("val_"): value for name, value in choice.scores.items()},
-        "test": scores,
-    }
-    table = comparison.table(dataset.name.removesuffix(" (validation)"), {label: shown(row) for label, row in rows.items()})
+    scores = {**choice.scores, **scores, "selected_epoch": float(choice.epoch)}
+    table = comparison.table(f"epoch {choice.epoch}", comparison.by_protocol(scores))
     (run.folder / "selection.md").write_text(table)
     run.describe(table)
     print(table)
-    return {**choice.scores, **scores, "selected_epoch": float(choice.epoch)}
+    return scores
 
 
 def road(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]:
@@ -136,13 +132,6 @@ def road(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]
     run.describe(table)
     print(f"\n{table}")
     return scores
-
-
-def shown(scores: "Mapping[str, T]") -> "dict[str, T]":
-    """Return the scores that a table shows."""
-    from cwgan.pipeline import CALIBRATED, HEADLINE
-
-    return {name: scores[name] for name in (*HEADLINE, *CALIBRATED, "gamma") if name in scores}
 
 
 def summary(name: str, scores: dict[str, float], seconds: dict[str, float]) -> str:

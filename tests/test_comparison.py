@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from cwgan import figures
-from cwgan.comparison import VARIANTS, Spread, logged, of_seeds, of_variants, spread, table
+from cwgan.comparison import VARIANTS, Spread, by_protocol, logged, of_seeds, of_variants, spread, table
 from cwgan.config import Config, GanConfig
 
 
@@ -42,6 +42,12 @@ def test_a_table_is_in_percent_but_for_gamma() -> None:
         "|  one |       50.0 |   1.2 |",
         "| mean | 51.2 ± 1.4 |       |",
     ]
+
+
+def test_scores_of_validation_classes_and_of_test_rows_are_two_rows() -> None:
+    scores = {"val_H": 0.5, "val_gamma": 1.0, "H": 0.4, "selected_epoch": 7.0, "seconds/generate": 1.0}
+    assert by_protocol(scores) == {"validation": {"H": 0.5, "gamma": 1.0}, "test": {"H": 0.4}}
+    assert by_protocol({"val_H": 0.5, "selected_epoch": 7.0}) == {"validation": {"H": 0.5}}
 
 
 def test_the_bars_are_drawn(tmp_path: Path) -> None:
