@@ -206,7 +206,9 @@ class ClassifierConfig(FitConfig):
         1.0, "logit_adjusted: how many times likelier seen classes together are than unseen ones together, in training", above=0
     )
     relu_logits: bool = option(False, "ReLU on the logits, in training and in answers, as the original code")
-    gamma: float = option(0.0, "bias taken from the seen logits in the calibrated scores; chosen on validation classes")
+    gamma: float = option(
+        0.0, "bias taken from the seen logits in the calibrated scores; chosen on validation classes", at_least=-1e6, at_most=1e6
+    )
 
 
 @dataclass(frozen=True)
