@@ -136,8 +136,7 @@ def run(
     """
     if config.experiment and not is_child:
         _choose_experiment(config.experiment)
-    active = mlflow.start_run(nested=is_child)
-    info, status = active.info, "FAILED"
+    info = mlflow.start_run(nested=is_child).info
     try:
         is_local = is_local_uri(info.artifact_uri)
         folder = Path(local_file_uri_to_path(info.artifact_uri)) if is_local else scratch / info.run_id
@@ -158,15 +157,15 @@ def run(
             yield started
         finally:
             started.publish()  # of a run that failed too: its savepoints are worth as much
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
     except BaseException as error:
-        mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
+        is_killed = isinstance(error, KeyboardInterrupt)
+        with suppress(*_STORE_ERRORS):  # what went wrong matters more than that MLflow cannot be told
+            if not is_killed:
+                mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
+        with suppress(*_STORE_ERRORS):
+            mlflow.end_run("KILLED" if is_killed else "FAILED")
         raise
-    finally:
-        mlflow.end_run(status)
+    mlflow.end_run()
 
 
 def note_error(message: str) -> None:

@@ -72,7 +72,7 @@ def _run(command: Command, artifacts: Mapping[str, str], body: Body, flags: list
 def inherited_config(path: Path) -> dict[str, Any]:
     """Return the configuration kept in a checkpoint or synthetic file that a stage builds on; empty where there is none.
 
-    The names of run and experiment are left out: they are those of another run.
+    What belongs to that run and its machine alone is left out.
     """
     from cwgan.checkpoint import read_facts
     from cwgan.synthesis import inspect_synthetic
@@ -85,7 +85,7 @@ def inherited_config(path: Path) -> dict[str, Any]:
             raise InputError(path, "info/config", repr(text[:60]), "the configuration as written by this program") from None
     else:
         kept = read_facts(path).get("config", {})
-    return {key: value for key, value in kept.items() if key not in ("run_name", "experiment")}
+    return {key: value for key, value in kept.items() if key not in ("run_name", "experiment", "threads", "device")}
 
 
 def percent(scores: Mapping[str, float]) -> str:

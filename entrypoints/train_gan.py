@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cwgan.command_line import Command
 from cwgan.config import Config
+from cwgan.errors import InputError
 from entrypoints.launch import launch
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, P
     """Train, then draw the curves; return them by name."""
     from cwgan import figures, training
 
+    if "pretrained" in files and ("resume" in files or (config.monitor.train and config.regressor.train)):
+        raise InputError(
+            "--pretrained", "use", "nothing to supply", "monitor.train=false or regressor.train=false beside it, and no resume"
+        )
     history: dict[str, list[tuple[int, float]]] = {}
 
     def log(metrics: Mapping[str, float], epoch: int) -> None:

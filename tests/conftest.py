@@ -5,6 +5,8 @@ import os
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Tests run side by side, one per core: two threads each, in them and in the programs they start, would wait for one another.
+os.environ["OMP_NUM_THREADS"] = "1"
 _hook = install_import_hook("cwgan", "typechecks.check")
 _hook.__enter__()
 
@@ -13,12 +15,6 @@ import torch  # noqa: E402
 
 from cwgan.data import GzslDataset  # noqa: E402
 from cwgan.numbers import load_numbers  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    """One thread per process: tests run side by side."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +25,7 @@ from cwgan.command_line import from_dict, to_dict
 from cwgan.config import Config
 from cwgan.errors import InputError
 from cwgan.pipeline import SCORES
-from entrypoints import evaluate, generate, main, train_gan
+from entrypoints import evaluate, generate, main, prepare, train_gan
 from entrypoints.launch import launch
 
 # MLflow's own queries, and pictures of tensors, are not yet of the newest SQLAlchemy and NumPy.
@@ -50,9 +52,15 @@ def sqlite(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server_folder(tmp_path_factory):
+    """Where the server keeps what it keeps."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def server(server_folder):
     """The address of an MLflow server whose artifacts are reached through it alone."""
-    folder = tmp_path_factory.mktemp("server")
+    folder = server_folder
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -329,7 +337,7 @@ def test_a_failing_stage_fails_the_whole_and_leaves_nothing_running(store, capsy
 def test_a_training_goes_on_by_run_id_and_epochs_alone_as_if_unbroken(store):
     mlflow.set_experiment("resumed")
     for flags in (
-        [*TINY, "--gan.save.epochs=[1]"],
+        [*TINY, "--gan.save.epochs=[1]", "--run_name=first", "--seed=3"],
         ["--resume={}/checkpoints/gan-epoch-0001.safetensors"],
         ["--resume={}", "--gan.epochs=3"],
     ):
@@ -340,7 +348,9 @@ def test_a_training_goes_on_by_run_id_and_epochs_alone_as_if_unbroken(store):
         run.info.run_id: [point.step for point in store.get_metric_history(run.info.run_id, "gan/critic")] for run in (first, second, third)
     }
     assert list(steps.values()) == [[1, 2], [2], [3]]
-    assert {run.data.params["gan.hidden_size"] for run in (first, second, third)} == {"8"}
+    assert {(run.data.params["gan.hidden_size"], run.data.params["seed"]) for run in (first, second, third)} == {("8", "3")}
+    assert [run.info.run_name for run in (first, second, third)] == ["first", "train_gan numbers", "train_gan numbers"]
+    assert [run.data.params["threads"] for run in (first, second)] == ["1", "0"]
     ours, theirs = (load_file(resolved(run.info.run_id)) for run in (first, second))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -349,6 +359,18 @@ def test_a_training_goes_on_by_run_id_and_epochs_alone_as_if_unbroken(store):
 def test_main_needs_a_gan_and_says_so_before_it_trains_anything(store, capsys):
     message = failure(capsys, main.COMMAND, main.ARTIFACTS, main.body, "--gan.train=false")
     assert message.startswith("error: configuration: gan.train: found false; allowed: true")
+
+
+def test_only_a_whole_data_set_is_converted(store, capsys, tmp_path):
+    message = failure(capsys, prepare.COMMAND, {}, prepare.body, f"--out={tmp_path}/pair", "--protocol=validation")
+    assert message.startswith("error: configuration: protocol: found validation; allowed: final")
+    assert not (tmp_path / "pair").exists()
+
+
+def test_a_checkpoint_that_would_supply_nothing_is_refused(store, capsys, tmp_path):
+    (tmp_path / "gan.safetensors").write_text("never read")
+    message = failure(capsys, train_gan.COMMAND, train_gan.ARTIFACTS, train_gan.body, f"--pretrained={tmp_path}")
+    assert message.startswith("error: --pretrained: use: found nothing to supply; allowed: monitor.train=false")
 
 
 def test_a_folder_without_data_is_named_in_full(store, capsys):
@@ -406,6 +428,19 @@ def test_a_failed_run_uploads_what_it_has(remote, tmp_path):
         raise FloatingPointError("loss")
     assert remote.get_run(run.run_id).info.status == "FAILED"
     assert "gan-epoch-0007" in files_of(remote, run.run_id)
+
+
+def test_what_the_server_cannot_store_fails_the_run_and_is_kept_here(remote, server_folder, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(tracking.StoreError) as error, tracking.session() as scratch, started(scratch) as run:
+        (server_folder / run.experiment_id / run.run_id).write_text("in the way of the artifacts")
+        (run.folder / "gan.safetensors").write_text("hours of work")
+    assert re.fullmatch(
+        rf"MLflow at http:.*: uploading to {run.artifact_uri}: .*; files made so far are kept in {scratch}", str(error.value)
+    )
+    assert (run.folder / "gan.safetensors").read_text() == "hours of work"
+    assert remote.get_run(run.run_id).info.status == "FAILED"
+    shutil.rmtree(scratch)
 
 
 def test_the_whole_road_runs_against_a_server_and_can_be_built_upon(remote, capsys, tmp_path):
