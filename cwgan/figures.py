@@ -31,8 +31,14 @@ def class_accuracies(path: Path, result: Evaluation, dataset: GzslDataset, score
     for label, colour, values in groups:
         if len(values):
             heights = values.sort(descending=True).values
-            axes.bar(range(start, start + len(heights)), 100 * heights, width=0.9, color=colour, label=f"{label} ({len(heights)} classes)")
-            axes.hlines(100 * values.mean(), start - 0.5, start + len(heights) - 0.5, color="black", linewidth=1.2, linestyle="--")
+            axes.bar(
+                range(start, start + len(heights)),
+                100 * heights.numpy(),
+                width=0.9,
+                color=colour,
+                label=f"{label} ({len(heights)} classes)",
+            )
+            axes.hlines(100 * values.mean().item(), start - 0.5, start + len(heights) - 0.5, color="black", linewidth=1.2, linestyle="--")
             start += len(heights) + 2
     axes.set(ylabel="test accuracy [%]", ylim=(0, 100), xticks=[], xlabel="classes, best first; dashed: mean")
     axes.set_title(f"{dataset.name}:  " + "   ".join(f"{name} {100 * value:.1f} %" for name, value in scores.items()), fontsize=11)
@@ -110,7 +116,7 @@ def imagined_numbers(
         for row, features in enumerate([real, *imagined[column]]):
             halves = features.reshape(2, height, width)
             panel = panels[row, column]
-            panel.imshow(torch.cat([halves[0], halves[1]], dim=1), cmap="gray_r", vmin=0, vmax=1, aspect="auto")
+            panel.imshow(torch.cat([halves[0], halves[1]], dim=1).numpy(), cmap="gray_r", vmin=0, vmax=1, aspect="auto")
             panel.set(xticks=[], yticks=[])
             for spine in panel.spines.values():
                 spine.set(color=GREY if row == 0 else UNSEEN, linewidth=1.2 if row == 0 else 0.6)

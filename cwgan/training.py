@@ -30,6 +30,7 @@ from cwgan.snapshots import Snapshots, load_snapshots
 from cwgan.supervised import fit, held_out_metrics
 from cwgan.synthesis import synthesize
 
+JUDGES_FILE = "judges.safetensors"
 MONITOR_ROWS = 10
 """Synthetic rows per seen class that the monitor classifier judges after every epoch."""
 
@@ -45,7 +46,7 @@ def train(
     Args:
         config: of all stages.
         dataset: what to train on.
-        folder: receives monitor.safetensors, regressor.safetensors, gan.safetensors and checkpoints/.
+        folder: receives judges.safetensors (monitor and regressor), gan.safetensors and checkpoints/.
         log: takes the curves.
         pretrained: checkpoint that supplies what is not fitted here.
         resume: GAN checkpoint to continue from, which supplies monitor and regressor too.
@@ -67,6 +68,8 @@ def train(
         check_same_classes(source.path, source.facts["data"], dataset)
     monitor = _monitor(config, dataset, folder, log, source, config.monitor.train and not resume)
     regressor = _regressor(config, dataset, folder, log, source, config.regressor.train and not resume)
+    judges = module_tensors(monitor=monitor, regressor=regressor)
+    save_checkpoint(folder / JUDGES_FILE, judges, "judges", config.monitor.epochs, to_dict(config), dataset)
     if not config.gan.train:
         return None
     gan = build_gan(dataset.feature_size, dataset.attribute_size, config.gan, stage_rng(config.seed, "gan"), regressor, monitor, device)
@@ -74,8 +77,8 @@ def train(
     if resume and source:
         gan.restore(source)
         snapshots.earlier.extend(load_snapshots(source)[:-1])
-        if gan.epoch > config.gan.epochs:
-            raise InputError(source.path, "epoch", gan.epoch, f"at most gan.epochs, {config.gan.epochs}")
+        if gan.epoch >= config.gan.epochs:
+            raise InputError(source.path, "epoch", gan.epoch, f"fewer than gan.epochs, {config.gan.epochs}")
 
     def save(path: Path, epoch: int) -> None:
         save_checkpoint(path, {**gan.tensors(), **snapshots.tensors()}, "gan", epoch, to_dict(config), dataset)
@@ -160,7 +163,6 @@ def _fit_judge(
         save_checkpoint(path, module_tensors(**{stage: model}), stage, epoch, to_dict(config), dataset)
 
     follow(stage, curve(), options.epochs, log, Savepoints(folder / "checkpoints", stage, options.save), save)
-    save(folder / f"{stage}.safetensors", options.epochs)
 
 
 def _supplier(source: Checkpoint | None, stage: str) -> Checkpoint:

@@ -25,7 +25,7 @@ COMMAND = Command(
     inherits="resume",
     config="numbers",
 )
-ARTIFACTS = {"pretrained": "gan.safetensors", "resume": "gan.safetensors"}
+ARTIFACTS = {"pretrained": "judges.safetensors", "resume": "gan.safetensors"}
 
 
 def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, Path]) -> dict[str, list[tuple[int, float]]]:

@@ -179,9 +179,7 @@ def test_every_term_has_a_curve_with_a_point_for_every_epoch(road):
 
 def test_every_stage_leaves_its_files(road):
     stages = children(road, "main")
-    assert {"monitor.safetensors", "regressor.safetensors", "gan.safetensors", "training_curves.png"} <= artifacts(
-        road, stages["train_gan"]
-    )
+    assert {"judges.safetensors", "gan.safetensors", "training_curves.png"} <= artifacts(road, stages["train_gan"])
     assert {"synthetic.h5", "imagined_numbers.png"} <= artifacts(road, stages["generate"])
     assert {"classifier.safetensors", "results.json", "predictions.h5"} <= artifacts(road, stages["train_cls"])
     assert {"summary.md", "results.json", "training_curves.png", "class_accuracies.png"} <= artifacts(road, kept(road, "main"))

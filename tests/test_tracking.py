@@ -31,7 +31,6 @@ from entrypoints.launch import launch
 # MLflow's own queries, and pictures of tensors, are not yet of the newest SQLAlchemy and NumPy.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning"),
 ]
 TINY = [
     "--threads=1",
@@ -308,8 +307,8 @@ def test_references_to_nothing_are_refused_with_what_is_there(store, tmp_path, m
         pass
     with pytest.raises(InputError, match=r"no artifact gan\.safetensors \(it has config\.yaml\)"):
         resolved(run.run_id)
-    with pytest.raises(InputError, match=r"no artifact monitor\.safetensors"):
-        resolved(f"{run.run_id}/monitor.safetensors")
+    with pytest.raises(InputError, match=r"no artifact judges\.safetensors"):
+        resolved(f"{run.run_id}/judges.safetensors")
 
 
 # Entry points, in this process
@@ -368,7 +367,7 @@ def test_only_a_whole_data_set_is_converted(store, capsys, tmp_path):
 
 
 def test_a_checkpoint_that_would_supply_nothing_is_refused(store, capsys, tmp_path):
-    (tmp_path / "gan.safetensors").write_text("never read")
+    (tmp_path / "judges.safetensors").write_text("never read")
     message = failure(capsys, train_gan.COMMAND, train_gan.ARTIFACTS, train_gan.body, f"--pretrained={tmp_path}")
     assert message.startswith("error: --pretrained: use: found nothing to supply; allowed: monitor.train=false")
 

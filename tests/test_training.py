@@ -54,7 +54,7 @@ def test_a_training_writes_three_checkpoints_and_logs_every_term_of_every_epoch(
     curves = Curves()
     gan_file = train(TINY, numbers, tmp_path, curves)
     assert gan_file == tmp_path / "gan.safetensors"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["gan.safetensors", "monitor.safetensors", "regressor.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gan.safetensors", "judges.safetensors"]
     judges = {"monitor/loss", "monitor/val_loss", "monitor/val_accuracy", "regressor/loss", "regressor/val_loss"}
     players = {"critic", "wasserstein", "gradient_penalty", "generator", "adversarial", "cycle", "monitor_accuracy"}
     assert set(curves) == judges | {f"gan/{name}" for name in players}
@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_file_and_another_seed_another(numbers, tmp
 
 def test_without_the_gan_only_its_judges_are_fitted(numbers, tmp_path):
     assert train(changed(gan={"train": False}), numbers, tmp_path, Curves()) is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["monitor.safetensors", "regressor.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["judges.safetensors"]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_the_validation_protocol_scores_every_so_many_epochs(numbers, tmp_path):
 def test_a_loss_that_is_not_finite_ends_the_training_and_leaves_no_unfinished_file(numbers, tmp_path):
     with pytest.raises(FloatingPointError, match=r"GAN: the term \w+ is (nan|-?inf) in epoch"):
         train(changed(gan={"generator_lr": 1e30}), numbers, tmp_path, Curves())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["monitor.safetensors", "regressor.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["judges.safetensors"]
 
 
 # Resuming
@@ -139,10 +139,11 @@ def test_a_training_resumed_from_a_savepoint_goes_on_from_its_epoch(numbers, tmp
     assert_same_tensors(tmp_path / "unbroken/gan.safetensors", tmp_path / "resumed/gan.safetensors")
 
 
-def test_a_checkpoint_beyond_the_last_epoch_is_refused(numbers, tmp_path):
+@pytest.mark.parametrize("epochs", [3, 4])
+def test_a_checkpoint_with_no_epoch_left_to_train_is_refused(numbers, tmp_path, epochs):
     gan_file = train(TINY, numbers, tmp_path, Curves())
-    with pytest.raises(InputError, match=r"epoch: found 4; allowed: at most gan\.epochs, 3"):
-        train(changed(gan={"epochs": 3}), numbers, tmp_path / "resumed", Curves(), resume=gan_file)
+    with pytest.raises(InputError, match=rf"epoch: found 4; allowed: fewer than gan\.epochs, {epochs}"):
+        train(changed(gan={"epochs": epochs}), numbers, tmp_path / "resumed", Curves(), resume=gan_file)
 
 
 def test_a_checkpoint_of_networks_of_another_size_is_refused(numbers, tmp_path):
@@ -153,8 +154,8 @@ def test_a_checkpoint_of_networks_of_another_size_is_refused(numbers, tmp_path):
 
 def test_a_checkpoint_without_a_gan_cannot_be_resumed(numbers, tmp_path):
     train(changed(gan={"train": False}), numbers, tmp_path, Curves())
-    with pytest.raises(InputError, match=r"monitor\.safetensors: regressor: found nothing of that name"):
-        train(TINY, numbers, tmp_path / "resumed", Curves(), resume=tmp_path / "monitor.safetensors")
+    with pytest.raises(InputError, match=r"judges\.safetensors: generator: found nothing of that name"):
+        train(TINY, numbers, tmp_path / "resumed", Curves(), resume=tmp_path / "judges.safetensors")
 
 
 # Judges from elsewhere
