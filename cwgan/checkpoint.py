@@ -153,20 +153,23 @@ class Savepoints:
         return every > 0 and epoch >= start and (epoch - start) % every == 0
 
 
-def load_generator(checkpoint: Checkpoint) -> Generator:
-    """Return the generator of a GAN's checkpoint; errors as `load_module`."""
-    part = checkpoint.part("generator")
-    slope = checkpoint.facts["config"]["gan"]["leaky_slope"]
+def load_generator(checkpoint: Checkpoint, name: str = "generator") -> Generator:
+    """Return the generator of a GAN's checkpoint, or a snapshot of it by name; errors as `load_module`."""
+    part = checkpoint.part(name)
+    options = checkpoint.facts["config"]["gan"]
     places = (("attribute_weight", 1), ("noise_weight", 1), ("hidden_bias", 0), ("output_bias", 0))
     attribute_size, noise_size, hidden_size, feature_size = (_size(checkpoint, part, *place) for place in places)
-    return load_module(Generator(attribute_size, noise_size, hidden_size, feature_size, slope, torch.Generator()), checkpoint, "generator")
+    slope, output = options["leaky_slope"], options.get("output", "relu")
+    generator = Generator(attribute_size, noise_size, hidden_size, feature_size, slope, torch.Generator(), output)
+    return load_module(generator, checkpoint, name)
 
 
 def load_classifier(checkpoint: Checkpoint, name: str) -> SoftmaxClassifier:
     """Return a checkpoint's "monitor" or final "classifier"; errors as `load_module`."""
     part = checkpoint.part(name)
     feature_size, answers = _size(checkpoint, part, "weight", 1), _size(checkpoint, part, "classes", 0)
-    return load_module(SoftmaxClassifier(feature_size, torch.arange(answers), torch.Generator()), checkpoint, name)
+    relu = checkpoint.facts["config"].get(name, {}).get("relu_logits", False)
+    return load_module(SoftmaxClassifier(feature_size, torch.arange(answers), torch.Generator(), relu), checkpoint, name)
 
 
 def load_regressor(checkpoint: Checkpoint) -> Regressor:

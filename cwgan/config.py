@@ -63,6 +63,12 @@ class DataConfig(Section):
     att_type: Literal["continuous", "binary"] = option(
         "continuous", "class attributes as they are, or 1 where they reach their overall mean and 0 elsewhere"
     )
+    scaling: Literal["none", "min_max", "unit_norm"] = option(
+        "none", "features as they are, each brought to 0..1 over the training rows, or each row to norm 1; gan.output should match"
+    )
+    attribute_norm: float = option(
+        0.0, "centre attributes on the seen classes' mean and give those this root-mean-square norm; 0: as they are", at_least=0
+    )
     holdout: float = option(
         0.2, "share of each seen class's training rows kept for scoring S under the validation protocol", above=0, below=1
     )
@@ -134,6 +140,9 @@ class GanConfig(Section):
     hidden_size: int = option(4096, "units of the one hidden layer of generator and critic", unit="units", at_least=1)
     noise_size: int = option(0, "entries of the noise vector; 0: as many as attributes", at_least=0)
     leaky_slope: float = option(0.2, "slope of LeakyReLU below zero", at_least=0, below=1)
+    output: Literal["relu", "sigmoid", "linear"] = option(
+        "relu", "what the generator ends in: features from 0, from 0 to 1, or of any sign"
+    )
     critic_steps: int = option(1, "critic steps, each on a fresh batch, before every generator step", unit="steps", at_least=1)
     generator_lr: float = option(1e-4, "Adam's learning rate of the generator", above=0)
     generator_lr_decay: float = option(0.0, "as regressor.lr_decay, for the generator", at_least=0)
@@ -146,8 +155,13 @@ class GanConfig(Section):
         "per_sample", "one mixing weight of real and fake per row (WGAN-GP), or one per entry (the original code)"
     )
     cycle_weight: float = option(0.01, "weight of the cycle term on seen attributes (beta of the paper)", at_least=0)
+    legacy_cycle: bool = option(
+        False, "compare every row's attributes with the reconstruction of the batch's first row, as the original code"
+    )
     unseen_cycle_weight: float = option(0.0, "weight of the cycle term on unseen attributes", at_least=0)
     classification_weight: float = option(0.0, "weight of the monitor classifier's cross-entropy (gamma)", at_least=0)
+    snapshots: int = option(1, "synthetic rows come in equal parts from the generator as it is and as it was at earlier epochs", at_least=1)
+    snapshot_every: int = option(1, "epochs between those: earlier snapshots are of its multiples", unit="epochs", at_least=1)
     score_every: int = option(
         0, "validation protocol: synthesize, fit and score every so many epochs; 0: only at the end", unit="epochs", at_least=0
     )
@@ -185,6 +199,16 @@ class ClassifierConfig(FitConfig):
     domain: Literal["openset", "openval", "zsl"] = option(
         "openset", "classes it can answer: all, seen only, unseen only (the original's names)"
     )
+    loss: Literal["softmax", "logit_adjusted"] = option(
+        "softmax", "cross-entropy, or with the logarithm of class priors added to the logits in training (Chen et al. 2022)"
+    )
+    seen_prior: float = option(
+        1.0, "logit_adjusted: how many times likelier seen classes together are than unseen ones together, in training", above=0
+    )
+    relu_logits: bool = option(False, "ReLU on the logits, in training and in answers, as the original code")
+    gamma: float = option(
+        0.0, "bias taken from the seen logits in the calibrated scores; chosen on validation classes", at_least=-1e6, at_most=1e6
+    )
 
 
 @dataclass(frozen=True)
@@ -194,6 +218,10 @@ class Config(Section):
     seed: int = option(0, "seed of every random choice but those of data.seed", at_least=0)
     protocol: Literal["final", "validation"] = option(
         "final", "final: train on trainval, score the test rows; validation: hold out validation classes, never see a test row"
+    )
+    seeds: list[int] = option([], "main, ablation: run once per seed and report mean and deviation; empty: `seed` alone", at_least=0)
+    select: bool = option(
+        False, "main, ablation: first choose the epoch and the bias gamma under the validation protocol, scoring every gan.score_every"
     )
     threads: int = option(0, "CPU threads; 0: as many as cores; 1 where several runs share the machine", at_least=0)
     precision: Literal["float32", "bfloat16"] = option(
@@ -208,3 +236,8 @@ class Config(Section):
     gan: GanConfig = field(default_factory=GanConfig)
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.select and self.protocol == "validation":
+            raise InputError("configuration", "select", "true with protocol=validation", "true with protocol=final, whose choices it makes")

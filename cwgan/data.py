@@ -32,6 +32,7 @@ class GzslDataset:
         attributes: one row per class, in the order of the labels.
         class_names: one per class.
         trainval, train, val, test_seen, test_unseen: row indices; `train` and `val` may be empty.
+        test_concealed: whether the features of test rows are not looked at, not even for NaN.
 
     Raises:
         InputError: sizes disagree, a value is not finite, a label has no class, class names repeat, a split is empty or
@@ -49,11 +50,13 @@ class GzslDataset:
     val: Int64[Tensor, " val"]
     test_seen: Int64[Tensor, " test_seen"]
     test_unseen: Int64[Tensor, " test_unseen"]
+    test_concealed: bool = False
 
     def __post_init__(self) -> None:
         self._check_sizes()
-        self._check_values()
+        self._check_labels()
         self._check_splits()
+        self._check_values()
 
     @property
     def feature_size(self) -> int:
@@ -116,12 +119,15 @@ class GzslDataset:
             )
 
     def _check_values(self) -> None:
-        for field, matrix in (("features", self.features), ("attributes", self.attributes)):
+        looked_at = self.features[self.trainval] if self.test_concealed else self.features
+        for field, matrix in (("features", looked_at), ("attributes", self.attributes)):
             # One pass and no mask in memory: a sum of finite values overflows only past 1e38, where each row is asked.
             if not torch.isfinite(matrix.sum()):
                 bad = [row for row, values in enumerate(matrix) if not torch.isfinite(values).all()]
                 if bad:
                     raise InputError(self.source, field, f"NaN or infinity in {len(bad)} rows, first row {bad[0] + 1}", "finite numbers")
+
+    def _check_labels(self) -> None:
         outside = (self.labels < 0) | (self.labels >= self.class_count)
         if outside.any():
             label = int(self.labels[outside][0]) + 1

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cwgan.calibration import SeenUnseenCurve
+from cwgan.comparison import Spread
 from cwgan.data import GzslDataset
 from cwgan.evaluation import Evaluation
 from cwgan.files import written_whole
@@ -59,6 +61,34 @@ def training_curves(path: Path, history: Mapping[str, Sequence[tuple[int, float]
         panel.xaxis.get_major_locator().set_params(integer=True)
     figure.supxlabel("epoch", fontsize=9)
     _save(figure, None, path)
+
+
+def variant_bars(path: Path, spreads: Mapping[str, Mapping[str, Spread]]) -> None:
+    """Draw S, U, H, T1 and AUSUC of every variant as bars, with one standard deviation over seeds each way."""
+    names = [name for name in ("S", "U", "H", "T1", "AUSUC") if all(name in row for row in spreads.values())]
+    figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    width = 0.8 / len(spreads)
+    for place, (variant, row) in enumerate(spreads.items()):
+        positions = [column + (place - (len(spreads) - 1) / 2) * width for column in range(len(names))]
+        means, errors = zip(*((100 * row[name].mean, 100 * row[name].deviation) for name in names), strict=True)
+        colour = plt.get_cmap("viridis")(place / max(1, len(spreads) - 1) * 0.9)
+        axes.bar(positions, means, width, yerr=errors, capsize=2, color=colour, label=variant, error_kw={"linewidth": 0.9})
+    axes.set(ylabel="test score [%]", xticks=range(len(names)), xticklabels=names)
+    axes.legend(frameon=False, fontsize=8, ncols=len(spreads), loc="upper center", bbox_to_anchor=(0.5, 1.14))
+    _save(figure, axes, path)
+
+
+def seen_unseen(path: Path, curve: SeenUnseenCurve, scores: Mapping[str, float]) -> None:
+    """Draw S over U for every bias, with the plain and the calibrated scores on it."""
+    figure, axes = plt.subplots(figsize=(4, 3.6), layout="constrained")
+    unseen, seen = (100 * curve.unseen).tolist(), (100 * curve.seen).tolist()
+    axes.plot(unseen, seen, color=SEEN, linewidth=1.6)
+    axes.fill_between(unseen, seen, color=SEEN, alpha=0.15, linewidth=0)
+    for prefix, mark, label in (("", "o", "as it is"), ("calibrated_", "D", f"gamma {scores['gamma']:.2f}")):
+        axes.plot(100 * scores[f"{prefix}U"], 100 * scores[f"{prefix}S"], mark, color=UNSEEN, label=label)
+    axes.set(xlabel="U [%]", ylabel="S [%]", xlim=(0, None), ylim=(0, None), title=f"AUSUC {100 * scores['AUSUC']:.1f} %")
+    axes.legend(frameon=False, fontsize=8)
+    _save(figure, axes, path)
 
 
 def imagined_numbers(

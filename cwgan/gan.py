@@ -116,7 +116,7 @@ def build_gan(
     The first weights are drawn on the CPU, so that they are the same on every device.
     """
     noise_size = config.noise_size or attribute_size
-    generator = Generator(attribute_size, noise_size, config.hidden_size, feature_size, config.leaky_slope, rng)
+    generator = Generator(attribute_size, noise_size, config.hidden_size, feature_size, config.leaky_slope, rng, config.output)
     critic = Critic(feature_size, attribute_size, config.hidden_size, config.leaky_slope, rng)
     if device != CPU:
         rng = torch.Generator(device).manual_seed(rng.initial_seed())
@@ -187,11 +187,12 @@ def generator_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> d
     seen, given = fake.requires_grad_()[:batch], attributes[:batch]
     terms = {"adversarial": losses.adversarial(gan.critic(seen, given))}
     loss = terms["adversarial"]
+    cycle = losses.legacy_cycle if config.legacy_cycle else losses.cycle
     if config.cycle_weight:
-        terms["cycle"] = losses.cycle(gan.regressor(seen), given)
+        terms["cycle"] = cycle(gan.regressor(seen), given)
         loss = loss + config.cycle_weight * terms["cycle"]
     if config.unseen_cycle_weight:
-        terms["unseen_cycle"] = losses.cycle(gan.regressor(fake[batch:]), attributes[batch:])
+        terms["unseen_cycle"] = cycle(gan.regressor(fake[batch:]), attributes[batch:])
         loss = loss + config.unseen_cycle_weight * terms["unseen_cycle"]
     if config.classification_weight:
         terms["classification"] = losses.classification(gan.classifier(seen), gan.classifier.targets(labels))

@@ -23,7 +23,7 @@ s is piecewise constant, so the penalty has no gradient with respect to W_a, b a
 Generator, y = relu(v), v = f(k) W_o' + b_o, k = a W_a' + z W_z' + b, given dy, the gradient of the loss with respect
 to the fake features (which autograd supplies, whatever the terms are):
 
-    dv = dy * [y > 0],  dW_o = dv' f(k),  db_o = sum dv
+    dv = dy * [y > 0] (for a sigmoid dy * y (1 - y)),  dW_o = dv' f(k),  db_o = sum dv
     dk = (dv W_o) * s(k),  dW_a = dk' a,  dW_z = dk' z,  db = sum dk
 
 Linear networks, o = x W' + b, given do, the gradient of an objective with respect to the outputs:
@@ -133,7 +133,7 @@ def generator_backward(
         hidden, fake: as `generator_forward` returned them.
         gradient: of the loss with respect to `fake`.
     """
-    error = gradient * (fake > 0)
+    error = generator.through_output(gradient, fake)
     torch.mm(error.t(), hidden, out=generator.output_weight.grad)
     torch.sum(error, 0, out=generator.output_bias.grad)
     inner = through_leaky_relu(error @ generator.output_weight, hidden, generator.leaky_slope)
@@ -158,6 +158,8 @@ def linear_backward(
     outputs = model(inputs).requires_grad_()
     value = objective(outputs, targets)
     (error,) = torch.autograd.grad(value, outputs)
+    if isinstance(model, SoftmaxClassifier) and model.relu:  # the outputs are behind the ReLU already
+        error = error * (outputs.detach() > 0)
     torch.mm(error.t(), inputs, out=model.weight.grad)
     torch.sum(error, 0, out=model.bias.grad)
     return value.detach()

@@ -27,7 +27,7 @@ CHUNK = 1024
 """Rows copied at a time."""
 
 
-def load_hdf5(folder: Path, name: str, attributes: Path | None = None) -> GzslDataset:
+def load_hdf5(folder: Path, name: str, attributes: Path | None = None, conceal_test: bool = False) -> GzslDataset:
     """Read a pair; rows of `train_val` and `val` are found again among those of `train`, and dropped where they are not.
 
     Classes are ordered by id.
@@ -36,6 +36,7 @@ def load_hdf5(folder: Path, name: str, attributes: Path | None = None) -> GzslDa
         folder: holds the two files.
         name: of the data set.
         attributes: as in `cwgan.xlsa17.load_xlsa17`.
+        conceal_test: do not look at the features of test rows.
 
     Raises:
         InputError: a file or dataset is missing, of the wrong shape, or holds what cannot be.
@@ -83,6 +84,7 @@ def load_hdf5(folder: Path, name: str, attributes: Path | None = None) -> GzslDa
         attributes=float32_tensor(table),
         class_names=tuple(names),
         **index,
+        test_concealed=conceal_test,
     )
 
 

@@ -5,7 +5,7 @@ Generator:  minimize  adversarial + cycle_weight * cycle + unseen_cycle_weight *
 """
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
@@ -67,9 +67,55 @@ def cycle(reconstructed: Float[Tensor, "batch attributes"], attributes: Float[Te
     return functional.mse_loss(reconstructed, attributes)
 
 
+def legacy_cycle(reconstructed: Float[Tensor, "batch attributes"], attributes: Float[Tensor, "batch attributes"]) -> Float[Tensor, ""]:
+    """The cycle term as the original code computes it: mean (a_i - R(G(a_1, z_1)))^2 over rows i, against the first row's alone.
+
+    Args: as for `cycle`.
+    """
+    return functional.mse_loss(reconstructed[:1].expand_as(attributes), attributes)
+
+
 def classification(logits: Float[Tensor, "batch classes"], targets: Int64[Tensor, " batch"]) -> Float[Tensor, ""]:
     """Cross-entropy of a classifier: -mean log softmax(logits)[target].
 
     Source: Xian et al. 2018, Feature Generating Networks, equation 4 (arXiv 1712.00981).
     """
     return functional.cross_entropy(logits, targets)
+
+
+def adjusted_classification(
+    logits: Float[Tensor, "batch classes"], targets: Int64[Tensor, " batch"], log_priors: Float[Tensor, " classes"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy with class priors: -mean log softmax(logits + log prior)[target].
+
+    What the priors explain the logits need not: with priors as they are in training, the logits alone answer as if
+    all classes were equally likely; a prior of seen classes above that moves answers towards unseen ones.
+
+    Args:
+        logits, targets: of the classifier.
+        log_priors: log p(y) of every class, from `zero_shot_log_priors`.
+
+    Source: Chen et al. 2022, Zero-Shot Logit Adjustment, section 4 (arXiv 2204.11822); for long-tailed data Menon et
+    al. 2021 (arXiv 2007.07314).
+    """
+    return functional.cross_entropy(logits + log_priors, targets)
+
+
+def zero_shot_log_priors(
+    counts: Int64[Tensor, " classes"], is_unseen: Bool[Tensor, " classes"], seen_prior: float
+) -> Float[Tensor, " classes"]:
+    """Log priors of zero-shot logit adjustment: log p(y) = log p(y | side) + log p(side).
+
+    p(y | side) is the class's share of the rows of its side, seen or unseen, and p(seen) / p(unseen) = `seen_prior`.
+
+    Args:
+        counts: training rows of every class, at least one each.
+        is_unseen: which classes are unseen.
+        seen_prior: the ratio; above 1 it favours unseen classes in the answers.
+
+    Source: as `adjusted_classification`; the ratio is the paper's hyper-parameter (30 to 1000 there).
+    """
+    rows = counts.double()
+    of_seen, of_unseen = rows[~is_unseen].sum(), rows[is_unseen].sum()
+    shares = torch.where(is_unseen, rows / of_unseen, rows / of_seen * seen_prior) / (1 + seen_prior)
+    return shares.log().float()

@@ -17,19 +17,28 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Generator(nn.Module):
-    """G(a, z): features of a class, from its attributes and noise; one hidden LeakyReLU layer, ReLU at the end.
+    """G(a, z): features of a class, from its attributes and noise; one hidden LeakyReLU layer.
 
     Args:
         attribute_size, noise_size, hidden_size, feature_size: numbers of entries.
         leaky_slope: slope of LeakyReLU below zero.
         rng: draws the weights (Xavier uniform; biases are zero).
+        output: what it ends in, "relu", "sigmoid" or "linear".
     """
 
     def __init__(
-        self, attribute_size: int, noise_size: int, hidden_size: int, feature_size: int, leaky_slope: float, rng: torch.Generator
+        self,
+        attribute_size: int,
+        noise_size: int,
+        hidden_size: int,
+        feature_size: int,
+        leaky_slope: float,
+        rng: torch.Generator,
+        output: str = "relu",
     ) -> None:
         super().__init__()
         self.leaky_slope = leaky_slope
+        self.output = output
         inputs = attribute_size + noise_size
         self.attribute_weight = _xavier(hidden_size, attribute_size, rng, fan_in=inputs)
         self.noise_weight = _xavier(hidden_size, noise_size, rng, fan_in=inputs)
@@ -55,7 +64,23 @@ class Generator(nn.Module):
     ) -> Float[Tensor, "batch features"]:
         """Return the features, given what `attribute_part` returned for their classes, in whose place the hidden layer is built."""
         hidden = functional.leaky_relu_(attribute_part.addmm_(noise, self.noise_weight.t()), self.leaky_slope)
-        return functional.linear(hidden, self.output_weight, self.output_bias).relu_()
+        return self.activate(functional.linear(hidden, self.output_weight, self.output_bias))
+
+    def activate(self, values: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:
+        """Apply what the network ends in, in place where no gradient is wanted."""
+        if self.output == "linear":
+            return values
+        if self.output == "relu":
+            return values.relu() if values.requires_grad else values.relu_()
+        return values.sigmoid() if values.requires_grad else values.sigmoid_()
+
+    def through_output(
+        self, gradient: Float[Tensor, "batch features"], features: Float[Tensor, "batch features"]
+    ) -> Float[Tensor, "batch features"]:
+        """Return the gradient before the last activation, given that of the features: times 1 or 0, or y (1 - y), or 1."""
+        if self.output == "relu":
+            return gradient * (features > 0)
+        return gradient * features * (1 - features) if self.output == "sigmoid" else gradient
 
 
 class Critic(nn.Module):
@@ -112,18 +137,21 @@ class SoftmaxClassifier(nn.Module):
         feature_size: number of features.
         classes: the classes it can answer, as labels of the data set; logits come in this order.
         rng: draws the weights (normal of deviation 0.01, cut at two deviations; biases are zero).
+        relu: whether the logits end in ReLU, as the original code's.
     """
 
     classes: Tensor
 
-    def __init__(self, feature_size: int, classes: Int64[Tensor, " answers"], rng: torch.Generator) -> None:
+    def __init__(self, feature_size: int, classes: Int64[Tensor, " answers"], rng: torch.Generator, relu: bool = False) -> None:
         super().__init__()
+        self.relu = relu
         self.weight = nn.Parameter(nn.init.trunc_normal_(torch.empty(len(classes), feature_size), std=0.01, a=-0.02, b=0.02, generator=rng))
         self.bias = nn.Parameter(torch.zeros(len(classes)))
         self.register_buffer("classes", classes.clone())
 
     def forward(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch answers"]:
-        return functional.linear(features, self.weight, self.bias)
+        logits = functional.linear(features, self.weight, self.bias)
+        return functional.relu(logits) if self.relu else logits
 
     def targets(self, labels: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"]:
         """Return the positions among the logits of labels of the data set; without a meaning for those it cannot answer."""

@@ -6,7 +6,8 @@ Each stage writes into the folder it is given and reads what the stage before it
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,6 @@ from cwgan.checkpoint import (
     describe,
     load_checkpoint,
     load_classifier,
-    load_generator,
     module_tensors,
     save_checkpoint,
 )
@@ -34,23 +34,33 @@ from cwgan.files import written_whole
 from cwgan.machine import set_up
 from cwgan.networks import Generator, SoftmaxClassifier
 from cwgan.results import write_results
+from cwgan.scaling import scale
+from cwgan.snapshots import load_snapshots, synthesize_from
 from cwgan.sources import load_dataset
-from cwgan.supervised import fit
+from cwgan.supervised import Objective, fit
 from cwgan.synthesis import generator_fingerprint, inspect_synthetic, read_synthetic, synthesize, synthetic_labels, write_synthetic
 
 Log = Callable[[Mapping[str, float], int], None]
 """Takes metrics by name and the epoch they belong to."""
 
-SCORES = ("S", "U", "H", "T1")
+HEADLINE = ("S", "U", "H", "T1")
+CALIBRATED = ("AUSUC", "calibrated_S", "calibrated_U", "calibrated_H")
+SCORES = (*HEADLINE, *CALIBRATED, "gamma", "leak_seen_to_unseen", "leak_unseen_to_seen")
+"""All fractions but gamma."""
 GAN_FILE, SYNTHETIC_FILE, CLASSIFIER_FILE = "gan.safetensors", "synthetic.h5", "classifier.safetensors"
 
 
 def load_data(config: Config) -> GzslDataset:
-    """Read the data set and, under the validation protocol, drop every test row; set up threads and precision first."""
+    """Read the data set, under the validation protocol without a look at the test rows, which are dropped; scale it.
+
+    Threads and precision are set up first.
+    """
     set_up(config.threads, config.precision)
-    data = config.data
-    dataset = load_dataset(data.path, data.name, data.attributes, data.att_type, data.seed)
-    return validation_view(dataset, data.holdout, data.seed) if config.protocol == "validation" else dataset
+    data, is_validation = config.data, config.protocol == "validation"
+    dataset = load_dataset(data.path, data.name, data.attributes, data.att_type, data.seed, conceal_test=is_validation)
+    if is_validation:
+        dataset = validation_view(dataset, data.holdout, data.seed)
+    return scale(dataset, data.scaling, data.attribute_norm)
 
 
 def stage_rng(seed: int, stage: str) -> torch.Generator:
@@ -77,9 +87,14 @@ def follow(
 
 
 def scores_of(result: Evaluation, config: Config) -> dict[str, float]:
-    """Return the scores under the names they are logged by: S, U, H, T1, or val_S and so on."""
+    """Return the scores under the names they are logged by: those of `SCORES`, or val_S and so on."""
     prefix = "val_" if config.protocol == "validation" else ""
     return {f"{prefix}{name}": result.scores[name] for name in SCORES if name in result.scores}
+
+
+def chosen(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+    """Return those of the scores, by their logged names, that are of these names."""
+    return {name: value for name, value in scores.items() if name.removeprefix("val_") in names}
 
 
 def generate(config: Config, dataset: GzslDataset, gan_file: Path, folder: Path) -> tuple[Path, Generator]:
@@ -92,28 +107,29 @@ def generate(config: Config, dataset: GzslDataset, gan_file: Path, folder: Path)
         folder: receives the file, and X.npy, Y.npy, A.npy where `generate.npy` is on.
 
     Returns:
-        The file, and the generator it came from.
+        The file, and the newest of the generators it came from.
     """
     checkpoint = load_checkpoint(gan_file)
     check_same_classes(gan_file, checkpoint.facts["data"], dataset)
-    generator = load_generator(checkpoint)
-    labels = synthetic_labels(config.generate.domain, config.generate.counts, dataset)
+    generators = load_snapshots(checkpoint)
+    wanted = synthetic_labels(config.generate.domain, config.generate.counts, dataset)
     info = {
         "dataset": dataset.name,
         "domain": config.generate.domain,
         "num_features": str(config.generate.counts),
-        "architecture": f"generator {generator_fingerprint(generator)}, epoch {checkpoint.facts['epoch']}",
+        "architecture": f"generator {generator_fingerprint(generators[-1])}, epoch {checkpoint.facts['epoch']}",
+        "snapshots": str(len(generators)),
         "seed": str(config.seed),
         "merged": "true" if config.generate.merge else "false",
         "config": json.dumps(to_dict(config)),
         "data": json.dumps(describe(dataset)),
     }
-    chunks = synthesize(generator, dataset.attributes, labels, stage_rng(config.seed, "generate"))
+    labels, chunks = synthesize_from(generators, dataset.attributes, wanted, stage_rng(config.seed, "generate"))
     real_rows = dataset.trainval if config.generate.merge else dataset.trainval[:0]
     write_synthetic(folder / SYNTHETIC_FILE, dataset, labels, chunks, info, real_rows)
     if config.generate.npy:
         _export_npy(folder, dataset, labels, len(real_rows))
-    return folder / SYNTHETIC_FILE, generator
+    return folder / SYNTHETIC_FILE, generators[-1]
 
 
 def train_classifier(config: Config, dataset: GzslDataset, synthetic_file: Path, folder: Path, log: Log) -> Evaluation:
@@ -143,14 +159,14 @@ def evaluate_classifier(config: Config, dataset: GzslDataset, classifier_file: P
     return _scored(config, dataset, load_classifier(checkpoint, "classifier"), folder)
 
 
-def score_generator(config: Config, dataset: GzslDataset, generator: Generator) -> dict[str, float]:
+def score_generator(config: Config, dataset: GzslDataset, generators: Sequence[Generator]) -> dict[str, float]:
     """Synthesize, fit a final classifier and score it, all in memory; the scores by their logged names."""
     wanted = synthetic_labels(config.generate.domain, config.generate.counts, dataset)
-    made = list(synthesize(generator, dataset.attributes, wanted, stage_rng(config.seed, "generate")))
+    made_labels, made = synthesize_from(generators, dataset.attributes, wanted, stage_rng(config.seed, "generate"))
     replaces = config.classifier.operation == "replace" and not config.generate.merge
     real = dataset.trainval[:0] if replaces else dataset.trainval
-    features, labels = torch.cat([dataset.features[real], *made]), torch.cat([dataset.labels[real], wanted])
-    return scores_of(evaluate(_fit_classifier(config, dataset, features, labels, "synthetic rows"), dataset), config)
+    features, labels = torch.cat([dataset.features[real], *made]), torch.cat([dataset.labels[real], made_labels])
+    return scores_of(_evaluate(config, dataset, _fit_classifier(config, dataset, features, labels, "synthetic rows")), config)
 
 
 def imagine(config: Config, dataset: GzslDataset, generator: Generator, samples: int) -> Float[Tensor, "unseen samples features"]:
@@ -175,8 +191,13 @@ def _fit_classifier(
     if len(rows) == 0:
         raise InputError(source, "train/Y", "no row of any class to answer", f"rows of the domain {config.classifier.domain}")
     rng = stage_rng(config.seed, "classifier")
-    classifier = SoftmaxClassifier(dataset.feature_size, classes, rng)
-    curve = fit(classifier, losses.classification, features, classifier.targets(labels), rows, config.classifier, rng)
+    classifier = SoftmaxClassifier(dataset.feature_size, classes, rng, config.classifier.relu_logits)
+    objective: Objective = losses.classification
+    if config.classifier.loss == "logit_adjusted":
+        counts = torch.bincount(labels[rows], minlength=dataset.class_count)[classes].clamp(min=1)
+        priors = losses.zero_shot_log_priors(counts, torch.isin(classes, dataset.unseen_classes), config.classifier.seen_prior)
+        objective = partial(losses.adjusted_classification, log_priors=priors)
+    curve = fit(classifier, objective, features, classifier.targets(labels), rows, config.classifier, rng)
     if log is None:
         deque(curve, maxlen=0)
     else:
@@ -185,9 +206,14 @@ def _fit_classifier(
 
 
 def _scored(config: Config, dataset: GzslDataset, classifier: SoftmaxClassifier, folder: Path) -> Evaluation:
-    result = evaluate(classifier, dataset)
+    result = _evaluate(config, dataset, classifier)
     write_results(folder, result, scores_of(result, config), config.protocol, dataset)
     return result
+
+
+def _evaluate(config: Config, dataset: GzslDataset, classifier: SoftmaxClassifier) -> Evaluation:
+    """Score a classifier; the bias of the calibrated scores is chosen on validation rows and given for test rows."""
+    return evaluate(classifier, dataset, None if config.protocol == "validation" else config.classifier.gamma)
 
 
 def _export_npy(folder: Path, dataset: GzslDataset, labels: Int64[Tensor, " rows"], skip: int) -> None:

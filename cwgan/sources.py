@@ -17,9 +17,14 @@ XLSA17, PAIR = (xlsa17.FEATURES_FILE, xlsa17.SPLITS_FILE), (hdf5.ROWS_FILE, hdf5
 
 
 def load_dataset(
-    path: str, name: str = "", attributes: str = "", att_type: Literal["continuous", "binary"] = "continuous", seed: int = 0
+    path: str,
+    name: str = "",
+    attributes: str = "",
+    att_type: Literal["continuous", "binary"] = "continuous",
+    seed: int = 0,
+    conceal_test: bool = False,
 ) -> GzslDataset:
-    """Read a data set for the final protocol.
+    """Read a data set with all its splits.
 
     Args:
         path: "numbers", or a folder in one of the two layouts.
@@ -27,6 +32,7 @@ def load_dataset(
         attributes: a .npy file that replaces the attributes; empty: none.
         att_type: class attributes as they are, or as `cwgan.data.binarize` makes them.
         seed: of the built-in data.
+        conceal_test: do not look at the features of test rows.
 
     Raises:
         InputError: there is no such folder, or it holds neither layout, or what it holds is bad.
@@ -43,13 +49,13 @@ def load_dataset(
         if name:
             dataset = dataclasses.replace(dataset, name=name)
     else:
-        dataset = _reader(folder)(folder, name or folder.name, table)
+        dataset = _reader(folder)(folder, name or folder.name, table, conceal_test)
     if att_type == "binary":
         dataset = dataclasses.replace(dataset, attributes=binarize(dataset.attributes))
     return dataset
 
 
-def _reader(folder: Path) -> Callable[[Path, str, Path | None], GzslDataset]:
+def _reader(folder: Path) -> Callable[[Path, str, Path | None, bool], GzslDataset]:
     """Return the function that reads the layout of a folder."""
     try:
         present, found = set(os.listdir(folder)), "neither layout"

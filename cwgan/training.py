@@ -19,18 +19,23 @@ from cwgan.checkpoint import (
 from cwgan.command_line import to_dict
 from cwgan.config import Config, MonitorConfig, RegressorConfig
 from cwgan.data import GzslDataset, hold_out
+from cwgan.diagnostics import class_distances
 from cwgan.errors import InputError
 from cwgan.gan import Gan, SeenRows, build_gan, train_gan
 from cwgan.gradients import Objective
 from cwgan.machine import find_device
 from cwgan.networks import Regressor, SoftmaxClassifier, freeze
 from cwgan.pipeline import GAN_FILE, SCORES, Log, follow, score_generator, stage_rng
+from cwgan.snapshots import Snapshots, load_snapshots
 from cwgan.supervised import fit, held_out_metrics
 from cwgan.synthesis import synthesize
 
 JUDGES_FILE = "judges.safetensors"
 MONITOR_ROWS = 10
 """Synthetic rows per seen class that the monitor classifier judges after every epoch."""
+
+DIAGNOSED_ROWS = 50
+"""Synthetic rows per class by which they are compared with real ones."""
 
 
 def train(
@@ -50,11 +55,11 @@ def train(
         The GAN's file, or None where `gan.train` is off.
 
     Raises:
-        InputError: features that a ReLU cannot make, a savepoint rule that cannot be followed, or a checkpoint that does not fit.
+        InputError: features that the generator cannot make, a savepoint rule that cannot be followed, or a checkpoint that does not fit.
         FloatingPointError: a loss is no longer finite.
     """
-    if config.gan.train and (lowest := dataset.features[dataset.trainval].min().item()) < 0:
-        raise InputError(dataset.source, "features", f"values down to {lowest:.3g}", "no value below 0, as the generator ends in ReLU")
+    if config.gan.train:
+        _check_range(config.gan.output, dataset)
     _check_best_by(config)
     device = find_device(config.device)
     supplier = resume or pretrained
@@ -68,32 +73,52 @@ def train(
     if not config.gan.train:
         return None
     gan = build_gan(dataset.feature_size, dataset.attribute_size, config.gan, stage_rng(config.seed, "gan"), regressor, monitor, device)
+    snapshots = Snapshots(config.gan.snapshots)
     if resume and source:
         gan.restore(source)
+        snapshots.earlier.extend(load_snapshots(source)[:-1])
         if gan.epoch >= config.gan.epochs:
             raise InputError(source.path, "epoch", gan.epoch, f"fewer than gan.epochs, {config.gan.epochs}")
 
     def save(path: Path, epoch: int) -> None:
-        save_checkpoint(path, gan.tensors(), "gan", epoch, to_dict(config), dataset)
+        save_checkpoint(path, {**gan.tensors(), **snapshots.tensors()}, "gan", epoch, to_dict(config), dataset)
 
     saves = Savepoints(folder / "checkpoints", "gan", config.gan.save)
-    follow("gan", _gan_curve(config, dataset, gan), config.gan.epochs, log, saves, save, gan.epoch)
+    follow("gan", _gan_curve(config, dataset, gan, snapshots), config.gan.epochs, log, saves, save, gan.epoch)
     save(folder / GAN_FILE, gan.epoch)
     return folder / GAN_FILE
 
 
-def _gan_curve(config: Config, dataset: GzslDataset, gan: Gan) -> Iterator[dict[str, float]]:
+def _gan_curve(config: Config, dataset: GzslDataset, gan: Gan, snapshots: Snapshots) -> Iterator[dict[str, float]]:
     """Train the GAN, adding to every epoch's terms how well the monitor knows its features, and scores where asked for."""
     data = SeenRows(dataset.features, dataset.labels, dataset.trainval, dataset.attributes, dataset.unseen_classes).to(gan.rng.device)
     labels = dataset.seen_classes.repeat_interleave(MONITOR_ROWS)
     targets = gan.classifier.targets(labels.to(gan.rng.device)).cpu()
-    for terms in train_gan(gan, data):
+    curve = train_gan(gan, data)
+    while gan.epoch < config.gan.epochs:
+        if gan.epoch and gan.epoch % config.gan.snapshot_every == 0:
+            snapshots.add(gan.generator)
+        terms = next(curve)
         made = torch.cat(list(synthesize(gan.generator, dataset.attributes, labels, stage_rng(config.seed, f"monitor {gan.epoch}"))))
         hits = gan.classifier(made.to(gan.rng.device)).argmax(1).cpu() == targets
         terms["monitor_accuracy"] = hits.double().mean().item()
         if config.protocol == "validation" and config.gan.score_every and gan.epoch % config.gan.score_every == 0:
-            terms.update(score_generator(config, dataset, gan.generator))
+            terms.update(score_generator(config, dataset, [*snapshots.earlier, gan.generator]))
+            terms.update(_diagnose(config, dataset, gan))
         yield terms
+
+
+@torch.no_grad()
+def _diagnose(config: Config, dataset: GzslDataset, gan: Gan) -> dict[str, float]:
+    """Measure, under the validation protocol, the cycle error on both sides and the way from synthetic to real unseen rows."""
+    terms = {}
+    for side, classes in (("seen", dataset.seen_classes), ("unseen", dataset.unseen_classes)):
+        labels = classes.repeat_interleave(DIAGNOSED_ROWS)
+        made = torch.cat(list(synthesize(gan.generator, dataset.attributes, labels, stage_rng(config.seed, f"diagnose {side}"))))
+        terms[f"cycle_error_{side}"] = losses.cycle(gan.regressor(made.to(gan.rng.device)).cpu(), dataset.attributes[labels]).item()
+    rows = dataset.test_unseen
+    distances = class_distances(dataset.features[rows], dataset.labels[rows], made, labels)
+    return terms | {f"{name}_unseen": value for name, value in distances.items()}
 
 
 def _monitor(config: Config, dataset: GzslDataset, folder: Path, log: Log, source: Checkpoint | None, is_new: bool) -> SoftmaxClassifier:
@@ -162,3 +187,14 @@ def _check_best_by(config: Config) -> None:
             hint = "; val_H and the like need protocol=validation and save.every, save.start as multiples of gan.score_every"
             known = ", ".join(names) or f"nothing, as {stage}.holdout is 0"
             raise InputError("configuration", f"{stage}.save.best_by", repr(best_by), known + (hint if stage == "gan" else ""))
+
+
+def _check_range(output: str, dataset: GzslDataset) -> None:
+    """Refuse training features that the generator's last activation can never reach."""
+    lowest, highest = (value.item() for value in dataset.features[dataset.trainval].aminmax())
+    if lowest < 0 and output != "linear":
+        allowed = f"no value below 0, as the generator ends in {output} (gan.output); data.scaling=min_max brings them to 0..1"
+        raise InputError(dataset.source, "features", f"values down to {lowest:.3g}", allowed)
+    if highest > 1 and output == "sigmoid":
+        allowed = "no value above 1, as the generator ends in sigmoid (gan.output); data.scaling=min_max brings them to 0..1"
+        raise InputError(dataset.source, "features", f"values up to {highest:.3g}", allowed)

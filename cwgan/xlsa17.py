@@ -16,7 +16,7 @@ from cwgan.errors import InputError
 FEATURES_FILE, SPLITS_FILE = "res101.mat", "att_splits.mat"
 
 
-def load_xlsa17(folder: Path, name: str, attributes: Path | None = None) -> GzslDataset:
+def load_xlsa17(folder: Path, name: str, attributes: Path | None = None, conceal_test: bool = False) -> GzslDataset:
     """Read one benchmark.
 
     Features may be stored D x N (the archive's way) or N x D. Row indices and labels are 1-based. `train_loc` and
@@ -27,6 +27,7 @@ def load_xlsa17(folder: Path, name: str, attributes: Path | None = None) -> Gzsl
         name: of the data set.
         attributes: a .npy file (classes x attributes) in the order of the labels; or, where a text file of the same
             stem and suffix .txt names one class per line, in that order.
+        conceal_test: do not look at the features of test rows.
 
     Raises:
         InputError: a file or key is missing, of the wrong shape, or holds what cannot be.
@@ -70,6 +71,7 @@ def load_xlsa17(folder: Path, name: str, attributes: Path | None = None) -> Gzsl
         attributes=float32_tensor(table),
         class_names=tuple(names if names is not None else (f"class {label + 1}" for label in range(len(table)))),
         **index,
+        test_concealed=conceal_test,
     )
 
 

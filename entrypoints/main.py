@@ -4,7 +4,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,17 +26,81 @@ COMMAND = Command(
     config=train_gan.COMMAND.config,
 )
 ARTIFACTS = {"pretrained": train_gan.ARTIFACTS["pretrained"]}
-SHOWN = ("training_curves.png", "imagined_numbers.png", "class_accuracies.png", "results.json", "per_class_accuracy.csv")
+SHOWN = (
+    "training_curves.png",
+    "imagined_numbers.png",
+    "class_accuracies.png",
+    "seen_unseen_curve.png",
+    "results.json",
+    "per_class_accuracy.csv",
+)
 LEGEND = "S, U: mean accuracy per seen and per unseen class; H: their harmonic mean; T1: as U, when only unseen classes can be answered."
 
 
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
-    """Run the stages as children of the open run, and gather scores, table and pictures in it."""
+    """Go the whole road once, or once per seed, and print where to look."""
+    from cwgan import comparison, tracking
+
+    if config.seeds:
+        spreads = comparison.spread(repeated(run, comparison.of_seeds(config, config.seeds), files))
+        run.log_scores(comparison.logged(spreads))
+        table = comparison.table(f"{len(config.seeds)} seeds", comparison.by_protocol(spreads))
+        (run.folder / "summary.md").write_text(table)
+        run.describe(table)
+        print(f"\n{table}")
+    else:
+        once(run, config, files)
+    store = tracking.store_uri()
+    page = f"#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    if store.startswith("http"):
+        print(f"Curves and pictures: {store}/{page}")
+    else:
+        # With its folder, as the shell that `make demo` was typed into may not know the environment.
+        mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
+        print(f"Curves and pictures: {mlflow} ui --backend-store-uri {shlex.quote(store)}")
+        print(f"          then open: http://127.0.0.1:5000/{page}")
+
+
+def repeated(run: "Run", configs: Mapping[str, Config], files: dict[str, Path]) -> list[dict[str, float]]:
+    """Go the whole road once per configuration, each in a child run of that name; return the scores."""
     from cwgan import tracking
-    from cwgan.pipeline import GAN_FILE, load_data
+
+    scores = []
+    for name, config in configs.items():
+        with tracking.run(name, config, COMMAND.sections, {}, run.scratch, is_child=True) as child:
+            scores.append(once(child, config, files))
+    return scores
+
+
+def once(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]:
+    """Go the whole road once, where asked for with epoch and bias chosen on validation classes before; return the scores."""
+    from cwgan import comparison, selection, tracking
+    from cwgan.pipeline import load_data
+
+    if not config.select:
+        return road(run, config, files)
+    half = selection.validation_half(config)
+    with tracking.run("select", half, COMMAND.sections, {}, run.scratch, is_child=True) as child:
+        dataset = load_data(half)
+        child.log_dataset(dataset)
+        choice = selection.choose(train_gan.stage(child, half, dataset, files))
+    run.log_scores({**choice.scores, "selected_epoch": choice.epoch})
+    scores = road(run, selection.final_half(config, choice), files)
+    scores = {**choice.scores, **scores, "selected_epoch": float(choice.epoch)}
+    table = comparison.table(f"epoch {choice.epoch}", comparison.by_protocol(scores))
+    (run.folder / "selection.md").write_text(table)
+    run.describe(table)
+    print(table)
+    return scores
+
+
+def road(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]:
+    """Run the stages as children of the open run, and gather scores, table and pictures in it; return the scores."""
+    from cwgan import tracking
+    from cwgan.pipeline import CALIBRATED, GAN_FILE, HEADLINE, chosen, load_data
 
     if not config.gan.train:
-        allowed = "true, as main goes on to generate; the entry point train_gan can stop before the GAN"
+        allowed = "true, as main goes on to generate; the entry point train_gan can stop there"
         raise InputError("configuration", "gan.train", "false", allowed)
     began = time.perf_counter()
     dataset = load_data(config)
@@ -63,19 +127,11 @@ def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
     with child(train_cls.COMMAND) as stage:
         scores = train_cls.stage(stage, config, dataset, synthetic_file)
     run.log_scores({**scores, **{f"seconds/{name}": value for name, value in seconds.items()}})
-    table = summary(dataset.name, scores, seconds)
+    table = summary(dataset.name, chosen(scores, HEADLINE + CALIBRATED), seconds)
     (run.folder / "summary.md").write_text(table)
     run.describe(table)
     print(f"\n{table}")
-    store = tracking.store_uri()
-    page = f"#/experiments/{run.experiment_id}/runs/{run.run_id}"
-    if store.startswith("http"):
-        print(f"Curves and pictures: {store}/{page}")
-    else:
-        # With its folder, as the shell that `make demo` was typed into may not know the environment.
-        mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
-        print(f"Curves and pictures: {mlflow} ui --backend-store-uri {shlex.quote(store)}")
-        print(f"          then open: http://127.0.0.1:5000/{page}")
+    return scores
 
 
 def summary(name: str, scores: dict[str, float], seconds: dict[str, float]) -> str:

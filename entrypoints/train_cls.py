@@ -38,17 +38,20 @@ def report(run: "Run", config: Config, dataset: "GzslDataset", result: "Evaluati
 
     scores = pipeline.scores_of(result, config)
     run.log_scores(scores)
-    figures.class_accuracies(run.folder / "class_accuracies.png", result, dataset, scores)
+    figures.class_accuracies(run.folder / "class_accuracies.png", result, dataset, pipeline.chosen(scores, pipeline.HEADLINE))
+    if result.curve:
+        figures.seen_unseen(run.folder / "seen_unseen_curve.png", result.curve, result.scores)
     return scores
 
 
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
-    from cwgan.pipeline import load_data
+    from cwgan import pipeline
 
-    dataset = load_data(config)
+    dataset = pipeline.load_data(config)
     run.log_dataset(dataset)
     print(dataset.summary())
-    print(percent(stage(run, config, dataset, files["synthetic"])))
+    scores = stage(run, config, dataset, files["synthetic"])
+    print(percent(pipeline.chosen(scores, pipeline.HEADLINE + pipeline.CALIBRATED)))
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ COMMAND = Command(
 ARTIFACTS = {"pretrained": "judges.safetensors", "resume": "gan.safetensors"}
 
 
-def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, Path]) -> None:
-    """Train, then draw the curves."""
+def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, Path]) -> dict[str, list[tuple[int, float]]]:
+    """Train, then draw the curves; return them by name."""
     from cwgan import figures, training
 
     if "pretrained" in files and ("resume" in files or (config.monitor.train and config.regressor.train)):
@@ -46,6 +46,7 @@ def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, P
     training.train(config, dataset, run.folder, log, files.get("pretrained"), files.get("resume"))
     if history:
         figures.training_curves(run.folder / "training_curves.png", history)
+    return history
 
 
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:

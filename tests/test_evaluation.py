@@ -29,8 +29,23 @@ def test_seen_and_unseen_rows_are_answered_among_all_classes_and_t1_among_unseen
     assert result.seen_accuracy.tolist() == [0.5, 1.0]
     assert result.unseen_accuracy.tolist() == [0.5, 0.0]
     assert result.conventional_accuracy.tolist() == [1.0, 1.0], "the best unseen answer is right, though a seen one beats it"
-    assert result.scores == pytest.approx({"S": 0.75, "U": 0.25, "T1": 1.0, "H": 2 * 0.75 * 0.25})
+    plain = {name: result.scores[name] for name in ("S", "U", "T1", "H")}
+    assert plain == pytest.approx({"S": 0.75, "U": 0.25, "T1": 1.0, "H": 2 * 0.75 * 0.25})
     assert result.conventional.tolist() == [-1, -1, -1, 2, 2, 3, 3]
+
+
+def test_calibrated_scores_leaks_and_ausuc_follow_from_the_margins(rng: torch.Generator) -> None:
+    # Margins of the seen rows: 4, 9 and 9, the last one wrong; of the unseen rows: -9, 4, 1 and 1, all right.
+    logits = [[9.0, 0.0, 5.0, 1.0], [0.0, 9.0, 0.0, 0.0], [0.0, 0.0, 9.0, 1.0], [9.0, 0.0, 0.0, 8.0]]
+    classifier = answering([0, 1, 2, 3], logits, rng)
+    plain, given, chosen = (evaluate(classifier, tiny(), gamma).scores for gamma in (0.0, 1.0, None))
+    assert plain["leak_seen_to_unseen"] == 0
+    assert plain["leak_unseen_to_seen"] == (0.5 + 1) / 2
+    assert [plain[f"calibrated_{name}"] for name in "SUH"] == [plain[name] for name in "SUH"]
+    assert [given["calibrated_S"], given["calibrated_U"], given["gamma"]] == [0.75, 0.75, 1.0]
+    assert [chosen["calibrated_H"], chosen["gamma"]] == [0.75, 2.5], "any bias from 1 to 4, so the middle"
+    # S stays at 0.75 up to U = 0.75; the two rows of margin 4 then change sides together, to S = 0.5 and U = 1.
+    assert plain["AUSUC"] == pytest.approx(0.75 * 0.75 + 0.25 * (0.75 + 0.5) / 2)
 
 
 def test_the_scores_are_those_of_scikit_learn(numbers: GzslDataset, rng: torch.Generator) -> None:

@@ -44,7 +44,8 @@ def reference_generator(gan: Gan, attributes: Tensor, noise: Tensor) -> Tensor:
     weight = torch.cat([gan.generator.attribute_weight, gan.generator.noise_weight], dim=1)
     hidden = functional.linear(torch.cat([attributes, noise], dim=1), weight, gan.generator.hidden_bias)
     hidden = functional.leaky_relu(hidden, gan.config.leaky_slope)
-    return functional.relu(functional.linear(hidden, gan.generator.output_weight, gan.generator.output_bias))
+    activations = {"relu": functional.relu, "sigmoid": torch.sigmoid, "linear": torch.clone}
+    return activations[gan.config.output](functional.linear(hidden, gan.generator.output_weight, gan.generator.output_bias))
 
 
 @pytest.mark.usefixtures("float64")
@@ -115,6 +116,24 @@ def test_the_generator_step_follows_the_gradient_of_every_term(
     for (name, parameter), reference in zip(gan.generator.named_parameters(), wanted, strict=True):
         error = (parameter.grad - reference).norm() / reference.norm()
         assert error < 1e-12, f"{name}: relative error {error:.1e}"
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(("output", "legacy"), [("sigmoid", False), ("linear", False), ("relu", True)])
+def test_the_generator_step_follows_the_gradient_of_every_output_and_of_the_legacy_cycle(output: str, legacy: bool) -> None:
+    gan, data = make(replace(CONFIG, output=output, legacy_cycle=legacy, cycle_weight=0.7))
+    gan.generator.requires_grad_()
+    draws = torch.Generator().set_state(gan.rng.get_state())
+    rows = torch.arange(8)
+    given = data.attributes[data.labels[rows]]
+    fake = reference_generator(gan, given, torch.randn(8, 5, generator=draws))
+    reconstructed = fake @ gan.regressor.weight.T + gan.regressor.bias
+    cycle = ((given - (reconstructed[0] if legacy else reconstructed)) ** 2).mean()
+    loss = 0.7 * cycle - reference_critic(gan, fake, given).mean()
+    wanted = torch.autograd.grad(loss, list(gan.generator.parameters()))
+    torch.testing.assert_close(generator_step(gan, data, rows)["cycle"], cycle, rtol=1e-12, atol=0)
+    for parameter, reference in zip(gan.generator.parameters(), wanted, strict=True):
+        assert (parameter.grad - reference).norm() < 1e-12 * reference.norm()
 
 
 def test_the_judges_and_the_other_player_stay_as_they_are() -> None:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -31,6 +33,27 @@ def test_the_classification_term_is_the_mean_negative_log_probability() -> None:
     logits = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
     expected = -(torch.tensor(0.5).log() + torch.softmax(logits[1], 0)[1].log()) / 2
     assert losses.classification(logits, torch.tensor([1, 1])) == pytest.approx(expected.item())
+
+
+def test_the_legacy_cycle_term_compares_every_row_with_the_first_reconstruction() -> None:
+    attributes = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert losses.legacy_cycle(attributes, attributes) == 0.5, "the first row agrees, the second is off by 1 in both entries"
+    assert losses.legacy_cycle(attributes.flip(0), attributes) == 0.5
+    assert losses.legacy_cycle(torch.tensor([[1.0, 0.0], [9.0, 9.0]]), attributes) == 0.5, "the second reconstruction has no say"
+
+
+def test_log_priors_share_each_side_by_rows_and_the_sides_by_the_ratio() -> None:
+    counts, is_unseen = torch.tensor([30, 10, 50, 50]), torch.tensor([False, False, True, True])
+    priors = losses.zero_shot_log_priors(counts, is_unseen, seen_prior=4.0).exp()
+    assert priors.tolist() == pytest.approx([0.8 * 0.75, 0.8 * 0.25, 0.2 * 0.5, 0.2 * 0.5])
+
+
+def test_the_adjusted_classification_term_adds_log_priors_to_the_logits() -> None:
+    logits, priors = torch.tensor([[1.0, 0.0]]), torch.tensor([0.2, 0.8])
+    odds = math.e * 0.2 / (math.e * 0.2 + 0.8)
+    assert losses.adjusted_classification(logits, torch.tensor([0]), priors.log()).item() == pytest.approx(-math.log(odds))
+    even = losses.adjusted_classification(logits, torch.tensor([0]), torch.tensor([0.5, 0.5]).log())
+    assert even.item() == pytest.approx(losses.classification(logits, torch.tensor([0])).item())
 
 
 @pytest.mark.parametrize(("mixing", "columns"), [("per_sample", 1), ("per_element", 7)])

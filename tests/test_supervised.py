@@ -51,3 +51,12 @@ def test_held_out_metrics_are_loss_and_accuracy_of_the_rows_asked_for(rng: torch
     metrics = held_out_metrics(model, losses.classification, features, targets, torch.tensor([0, 1, 2]))
     assert metrics["val_accuracy"] == pytest.approx(2 / 3)
     assert metrics["val_loss"] == pytest.approx(20 / 3, abs=1e-3)
+
+
+def test_relu_on_the_logits_stops_the_gradient_of_logits_below_zero(rng: torch.Generator) -> None:
+    model = SoftmaxClassifier(2, torch.arange(2), rng, relu=True)
+    model.load_state_dict({"weight": torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), "bias": torch.zeros(2), "classes": torch.arange(2)})
+    features, before = torch.tensor([[3.0, 1.0]]), model.weight.detach().clone()
+    list(fit(model, losses.classification, features, torch.tensor([0]), torch.arange(1), FitConfig(epochs=1, lr=0.1), rng))
+    assert model.weight[0, 0] > before[0, 0], "the logit above zero grows towards its target"
+    assert torch.equal(model.weight[1], before[1]), "the logit below zero stays"

@@ -24,6 +24,7 @@ from cwgan import tracking
 from cwgan.command_line import from_dict, to_dict
 from cwgan.config import Config
 from cwgan.errors import InputError
+from cwgan.pipeline import SCORES
 from entrypoints import evaluate, generate, main, prepare, train_gan
 from entrypoints.launch import launch
 
@@ -453,4 +454,4 @@ def test_the_whole_road_runs_against_a_server_and_can_be_built_upon(remote, caps
     (again, *_) = remote.search_runs([remote.get_experiment_by_name("road").experiment_id])
     assert again.data.tags["stage"] == "evaluate"
     scores = remote.get_run(runs["main"]).data.metrics
-    assert {name: scores[name] for name in ("S", "U", "H", "T1")} == again.data.metrics
+    assert {name: scores[name] for name in SCORES} == again.data.metrics
