@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.step import with_precision
 from benchmarks.timing import interleave, machine, print_table
 from cwgan import losses
 from cwgan.config import ClassifierConfig
@@ -62,10 +63,10 @@ def synthesis_ways(dataset: GzslDataset, count: int, folder: Path) -> dict[str, 
     return {"usual": plain, "ours": ours, "ours, to a file": ours_to_file}
 
 
-def classifier_ways(dataset: GzslDataset, epochs: int) -> dict[str, Callable[[], object]]:
-    """Return ways to fit the final classifier on all rows."""
+def classifier_ways(dataset: GzslDataset, epochs: int, batch_size: int, precision: str) -> dict[str, Callable[[], object]]:
+    """Return ways to fit the final classifier on all rows; the usual one in float32."""
     rng = torch.Generator().manual_seed(0)
-    config = ClassifierConfig(epochs=epochs, batch_size=2048)
+    config = ClassifierConfig(epochs=epochs, batch_size=batch_size)
     rows = torch.arange(len(dataset.labels))
 
     def plain() -> object:
@@ -81,7 +82,8 @@ def classifier_ways(dataset: GzslDataset, epochs: int) -> dict[str, Callable[[],
 
     def ours() -> object:
         model = SoftmaxClassifier(FEATURES, torch.arange(CLASSES), rng)
-        return list(fit(model, losses.classification, dataset.features, dataset.labels, rows, config, rng))
+        curve = fit(model, losses.classification, dataset.features, dataset.labels, rows, config, rng)
+        return with_precision(precision, lambda: list(curve))
 
     return {"usual": plain, "ours": ours}
 
@@ -105,7 +107,10 @@ def main(quick: bool) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         works = {
             "synthesis, 300 per unseen class": (synthesis_ways(dataset, 300, Path(folder)), 1),
-            "classifier, 3 epochs": (classifier_ways(dataset, 3), 1),
+            "classifier, 3 epochs, batch 2048": (classifier_ways(dataset, 3, 2048, "float32"), 1),
+            "the same, our products in bfloat16": (classifier_ways(dataset, 3, 2048, "bfloat16"), 1),
+            "classifier, 1 epoch, batch 64": (classifier_ways(dataset, 1, 64, "float32"), 1),
+            "the same, our products in bfloat16 ": (classifier_ways(dataset, 1, 64, "bfloat16"), 1),
             "scoring": (scoring_ways(dataset), 20),
         }
         for name, (ways, repeats) in works.items():

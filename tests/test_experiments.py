@@ -1,5 +1,6 @@
 """Selection, seeds and ablation as a user runs them, at tiny size, and what they leave in MLflow."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -22,10 +23,13 @@ TINY = {
 
 
 @pytest.fixture(autouse=True)
-def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_experiment("tests")
+    yield
+    mlflow.set_tracking_uri(None)
 
 
 def flags(**more: object) -> list[str]:
