@@ -97,6 +97,12 @@ def chosen(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float
     return {name: value for name, value in scores.items() if name.removeprefix("val_") in names}
 
 
+def worth_showing(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return the scores that a person wants to see: the headline and AUSUC, and the calibrated ones where a bias was chosen."""
+    is_calibrated = any(chosen(scores, ["gamma"]).values())
+    return chosen(scores, HEADLINE + (CALIBRATED if is_calibrated else CALIBRATED[:1]))
+
+
 def generate(config: Config, dataset: GzslDataset, gan_file: Path, folder: Path) -> tuple[Path, Generator]:
     """Generate features into synthetic.h5.
 

@@ -30,7 +30,7 @@ def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
     run.log_dataset(dataset)
     print(dataset.summary())
     result = pipeline.evaluate_classifier(config, dataset, files["classifier"], run.folder)
-    print(percent(pipeline.chosen(report(run, config, dataset, result), pipeline.HEADLINE + pipeline.CALIBRATED)))
+    print(percent(pipeline.worth_showing(report(run, config, dataset, result))))
 
 
 if __name__ == "__main__":

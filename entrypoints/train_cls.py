@@ -51,7 +51,7 @@ def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
     run.log_dataset(dataset)
     print(dataset.summary())
     scores = stage(run, config, dataset, files["synthetic"])
-    print(percent(pipeline.chosen(scores, pipeline.HEADLINE + pipeline.CALIBRATED)))
+    print(percent(pipeline.worth_showing(scores)))
 
 
 if __name__ == "__main__":
