@@ -67,12 +67,12 @@ class Generator(nn.Module):
         return self.activate(functional.linear(hidden, self.output_weight, self.output_bias))
 
     def activate(self, values: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:
-        """Apply what the network ends in, in place where no gradient is wanted."""
+        """Apply what the network ends in, in place."""
         if self.output == "linear":
             return values
         if self.output == "relu":
-            return values.relu() if values.requires_grad else values.relu_()
-        return values.sigmoid() if values.requires_grad else values.sigmoid_()
+            return values.relu_()
+        return values.sigmoid_()
 
     def through_output(
         self, gradient: Float[Tensor, "batch features"], features: Float[Tensor, "batch features"]
@@ -101,7 +101,8 @@ class Critic(nn.Module):
         self.output_bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, features: Float[Tensor, "batch features"], attributes: Float[Tensor, "batch attributes"]) -> Float[Tensor, " batch"]:
-        return self.score(self.hidden_input(features, self.attribute_part(attributes)))
+        hidden = self.hidden_input(features, self.attribute_part(attributes))
+        return functional.leaky_relu(hidden, self.leaky_slope) @ self.output_weight + self.output_bias
 
     def attribute_part(self, attributes: Float[Tensor, "batch attributes"]) -> Float[Tensor, "batch hidden"]:
         """Return what attributes and bias add to the hidden layer; the same for real, fake and mixed features."""
@@ -112,10 +113,6 @@ class Critic(nn.Module):
     ) -> Float[Tensor, "batch hidden"]:
         """Return the hidden layer before LeakyReLU."""
         return torch.addmm(attribute_part, features, self.feature_weight.t())
-
-    def score(self, hidden_input: Float[Tensor, "batch hidden"]) -> Float[Tensor, " batch"]:
-        """Return the critic's value, given the hidden layer before LeakyReLU."""
-        return functional.leaky_relu(hidden_input, self.leaky_slope) @ self.output_weight + self.output_bias
 
 
 class Regressor(nn.Module):

@@ -178,8 +178,14 @@ def score_generator(config: Config, dataset: GzslDataset, generators: Sequence[G
 def imagine(config: Config, dataset: GzslDataset, generator: Generator, samples: int) -> Float[Tensor, "unseen samples features"]:
     """Generate a few rows of every unseen class, for a picture."""
     labels = dataset.unseen_classes.repeat_interleave(samples)
-    made = torch.cat(list(synthesize(generator, dataset.attributes, labels, stage_rng(config.seed, "imagine"))))
-    return made.reshape(-1, samples, dataset.feature_size)
+    return rows_for(config, dataset, generator, labels, "imagine").reshape(-1, samples, dataset.feature_size)
+
+
+def rows_for(
+    config: Config, dataset: GzslDataset, generator: Generator, labels: Int64[Tensor, " rows"], purpose: str
+) -> Float[Tensor, "rows features"]:
+    """Generate a row per label in memory; a purpose has its own random draws, which disturb no other's."""
+    return torch.cat(list(synthesize(generator, dataset.attributes, labels, stage_rng(config.seed, purpose))))
 
 
 def _fit_classifier(

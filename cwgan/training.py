@@ -25,10 +25,9 @@ from cwgan.gan import Gan, SeenRows, build_gan, train_gan
 from cwgan.gradients import Objective
 from cwgan.machine import find_device
 from cwgan.networks import Regressor, SoftmaxClassifier, freeze
-from cwgan.pipeline import GAN_FILE, SCORES, Log, follow, score_generator, stage_rng
+from cwgan.pipeline import GAN_FILE, SCORES, Log, follow, rows_for, score_generator, stage_rng
 from cwgan.snapshots import Snapshots, load_snapshots
 from cwgan.supervised import fit, held_out_metrics
-from cwgan.synthesis import synthesize
 
 JUDGES_FILE = "judges.safetensors"
 MONITOR_ROWS = 10
@@ -99,7 +98,7 @@ def _gan_curve(config: Config, dataset: GzslDataset, gan: Gan, snapshots: Snapsh
         if gan.epoch and gan.epoch % config.gan.snapshot_every == 0:
             snapshots.add(gan.generator)
         terms = next(curve)
-        made = torch.cat(list(synthesize(gan.generator, dataset.attributes, labels, stage_rng(config.seed, f"monitor {gan.epoch}"))))
+        made = rows_for(config, dataset, gan.generator, labels, f"monitor {gan.epoch}")
         hits = gan.classifier(made.to(gan.rng.device)).argmax(1).cpu() == targets
         terms["monitor_accuracy"] = hits.double().mean().item()
         if config.protocol == "validation" and config.gan.score_every and gan.epoch % config.gan.score_every == 0:
@@ -114,7 +113,7 @@ def _diagnose(config: Config, dataset: GzslDataset, gan: Gan) -> dict[str, float
     terms = {}
     for side, classes in (("seen", dataset.seen_classes), ("unseen", dataset.unseen_classes)):
         labels = classes.repeat_interleave(DIAGNOSED_ROWS)
-        made = torch.cat(list(synthesize(gan.generator, dataset.attributes, labels, stage_rng(config.seed, f"diagnose {side}"))))
+        made = rows_for(config, dataset, gan.generator, labels, f"diagnose {side}")
         terms[f"cycle_error_{side}"] = losses.cycle(gan.regressor(made.to(gan.rng.device)).cpu(), dataset.attributes[labels]).item()
     rows = dataset.test_unseen
     distances = class_distances(dataset.features[rows], dataset.labels[rows], made, labels)

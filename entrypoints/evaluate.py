@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cwgan.command_line import Command
 from cwgan.config import Config
-from entrypoints.launch import launch, percent
+from entrypoints.launch import launch, open_data, percent
 from entrypoints.train_cls import report
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ ARTIFACTS = {"classifier": "classifier.safetensors"}
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
     from cwgan import pipeline
 
-    dataset = pipeline.load_data(config)
-    run.log_dataset(dataset)
-    print(dataset.summary())
+    dataset = open_data(run, config)
     result = pipeline.evaluate_classifier(config, dataset, files["classifier"], run.folder)
     print(percent(pipeline.worth_showing(report(run, config, dataset, result))))
 

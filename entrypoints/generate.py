@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cwgan.command_line import Command
 from cwgan.config import Config
-from entrypoints.launch import launch
+from entrypoints.launch import launch, open_data
 
 if TYPE_CHECKING:
     from cwgan.data import GzslDataset
@@ -38,11 +38,7 @@ def stage(run: "Run", config: Config, dataset: "GzslDataset", gan_file: Path) ->
 
 
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
-    from cwgan.pipeline import load_data
-
-    dataset = load_data(config)
-    run.log_dataset(dataset)
-    print(dataset.summary())
+    dataset = open_data(run, config)
     print(f"wrote {stage(run, config, dataset, files['gan'])}")
 
 

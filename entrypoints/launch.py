@@ -15,6 +15,7 @@ from cwgan.config import Config
 from cwgan.errors import InputError
 
 if TYPE_CHECKING:
+    from cwgan.data import GzslDataset
     from cwgan.tracking import Run
 
 Body = Callable[["Run", Config, dict[str, Path]], None]
@@ -67,6 +68,16 @@ def _run(command: Command, artifacts: Mapping[str, str], body: Body, flags: list
         with tracking.run(command.name, arguments.config, command.sections, {**arguments.layers, **given}, scratch) as run:
             body(run, arguments.config, files)
         print(f"{command.name} run {run.run_id} in {tracking.store_uri()}")
+
+
+def open_data(run: "Run", config: Config) -> "GzslDataset":
+    """Read the data set of a run, record it there, and say what is in it."""
+    from cwgan.pipeline import load_data
+
+    dataset = load_data(config)
+    run.log_dataset(dataset)
+    print(dataset.summary())
+    return dataset
 
 
 def inherited_config(path: Path) -> dict[str, Any]:

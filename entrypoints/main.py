@@ -13,7 +13,7 @@ from cwgan.command_line import Command
 from cwgan.config import Config
 from cwgan.errors import InputError
 from entrypoints import generate, train_cls, train_gan
-from entrypoints.launch import launch
+from entrypoints.launch import launch, open_data
 
 if TYPE_CHECKING:
     from cwgan.tracking import Run
@@ -98,15 +98,13 @@ def once(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]
 def road(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]:
     """Run the stages as children of the open run, and gather scores, table and pictures in it; return the scores."""
     from cwgan import tracking
-    from cwgan.pipeline import GAN_FILE, load_data, worth_showing
+    from cwgan.pipeline import GAN_FILE, worth_showing
 
     if not config.gan.train:
         allowed = "true, as main goes on to generate; the entry point train_gan can stop there"
         raise InputError("configuration", "gan.train", "false", allowed)
     began = time.perf_counter()
-    dataset = load_data(config)
-    run.log_dataset(dataset)
-    print(dataset.summary())
+    dataset = open_data(run, config)
     seconds = {"load data": time.perf_counter() - began}
 
     @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cwgan.command_line import Command
 from cwgan.config import Config
 from cwgan.errors import InputError
-from entrypoints.launch import launch
+from entrypoints.launch import launch, open_data
 
 if TYPE_CHECKING:
     from cwgan.tracking import Run
@@ -23,15 +23,12 @@ COMMAND = Command(
 
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
     from cwgan.hdf5 import save_hdf5
-    from cwgan.pipeline import load_data
 
     if config.protocol != "final":
         raise InputError(
             "configuration", "protocol", config.protocol, "final: the pair holds every split, and each run chooses its protocol"
         )
-    dataset = load_data(config)
-    run.log_dataset(dataset)
-    print(dataset.summary())
+    dataset = open_data(run, config)
     folder = files["out"].resolve()
     save_hdf5(dataset, folder)
     print(f"wrote {folder / 'data.h5'} and {folder / 'knn.h5'}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cwgan.command_line import Command
 from cwgan.config import Config
-from entrypoints.launch import launch, percent
+from entrypoints.launch import launch, open_data, percent
 
 if TYPE_CHECKING:
     from cwgan.data import GzslDataset
@@ -47,9 +47,7 @@ def report(run: "Run", config: Config, dataset: "GzslDataset", result: "Evaluati
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
     from cwgan import pipeline
 
-    dataset = pipeline.load_data(config)
-    run.log_dataset(dataset)
-    print(dataset.summary())
+    dataset = open_data(run, config)
     scores = stage(run, config, dataset, files["synthetic"])
     print(percent(pipeline.worth_showing(scores)))
 
