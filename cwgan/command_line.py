@@ -85,7 +85,7 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
     parser.set_defaults({key: value for key, value in values.items() if _in_sections(key, command.sections)})
     final = parser.parse_args(list(argv)).as_dict()
     values.update({key: value for key, value in flatten(final).items() if key in values})
-    return Arguments(from_dict(_nest(values)), used, references)
+    return Arguments(from_dict(nested(values)), used, references)
 
 
 def find_layer(name: str, kind: str) -> Path:
@@ -118,6 +118,14 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     return _build(Config, values)
 
 
+def without_passwords(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a nested configuration in which the password of every URL is blotted out."""
+    return {
+        key: without_passwords(value) if isinstance(value, Mapping) else _PASSWORD.sub(r"\1***", value) if isinstance(value, str) else value
+        for key, value in values.items()
+    }
+
+
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn nested dictionaries into dotted keys."""
     flat: dict[str, Any] = {}
@@ -136,6 +144,7 @@ def nearest(key: str, known: Sequence[str]) -> str:
     return f"those of --help; nearest: {', '.join(close)}" if close else "those of --help"
 
 
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]+(?=@)")
 _WRONG_VALUE = re.compile(r"""Parser key "([\w.]+)": Expected a (?:<class '(\w+)'>|typing\.Literal\[(.*)\])\. Got value: (.*)""")
 _KINDS = {
     "int": "a whole number",
@@ -196,9 +205,18 @@ def _checked(source: str, layer: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(source, key, "an unknown parameter", nearest(key, known))
         if value is None:
             raise InputError(source, key, "nothing", "a value, or leave the parameter out")
+    return of_declared_types(source, flat)
+
+
+def of_declared_types(source: str, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by dotted name after a check that each is of its parameter's type; a whole number may stand for a float.
+
+    Raises:
+        InputError: a value of another type.
+    """
     parser = _parser(Command("layer", "", SECTIONS))
     parser.source = source
-    parsed = parser.parse_object(_nest(flat)).as_dict()
+    parsed = parser.parse_object(nested(flat)).as_dict()
     return {key: value for key, value in flatten(parsed).items() if key in flat}
 
 
@@ -206,15 +224,16 @@ def _in_sections(key: str, sections: Sequence[str]) -> bool:
     return "." not in key or key.partition(".")[0] in sections
 
 
-def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted keys into nested dictionaries; the inverse of `flatten`."""
+    tree: dict[str, Any] = {}
     for key, value in flat.items():
         *path, last = key.split(".")
-        place = nested
+        place = tree
         for part in path:
             place = place.setdefault(part, {})
         place[last] = value
-    return nested
+    return tree
 
 
 def _build(kind: type, values: Mapping[str, Any]) -> Any:

@@ -4,52 +4,11 @@ YAML layers and command-line flags (`cwgan.command_line`) only override what sta
 module imports PyTorch, so that `--help` answers at once.
 """
 
-import dataclasses
-import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from cwgan.errors import InputError
-
-
-def option(
-    default: Any, help: str, *, unit: str = "", at_least: float | None = None, above: float | None = None,
-    at_most: float | None = None, below: float | None = None,
-) -> Any:  # fmt: skip
-    """Declare one parameter: its default, its meaning, its unit and the range it must lie in."""
-    metadata = {
-        "help": f"{help} [{unit}]" if unit else help,
-        "range": {"at least": at_least, "above": above, "at most": at_most, "below": below},
-    }
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-_COMPARISONS = {
-    "at least": lambda value, bound: value >= bound,
-    "above": lambda value, bound: value > bound,
-    "at most": lambda value, bound: value <= bound,
-    "below": lambda value, bound: value < bound,
-}
-
-
-@dataclass(frozen=True)
-class Section:
-    """A group of parameters whose values are checked against their declared ranges when it is made."""
-
-    section: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
-            bounds = {word: bound for word, bound in item.metadata.get("range", {}).items() if bound is not None}
-            numbers = value if isinstance(value, list) else [value]
-            if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-                raise InputError("configuration", f"{self.section}{item.name}", value, "a finite number")
-            if not all(_COMPARISONS[word](number, bound) for word, bound in bounds.items() for number in numbers):
-                allowed = " and ".join(f"{word} {bound}" for word, bound in bounds.items())
-                raise InputError("configuration", f"{self.section}{item.name}", value, allowed)
+from cwgan.options import Section, option
 
 
 @dataclass(frozen=True)
@@ -212,6 +171,31 @@ class ClassifierConfig(FitConfig):
 
 
 @dataclass(frozen=True)
+class SweepConfig(Section):
+    """The search for the best setting on validation classes."""
+
+    section: ClassVar[str] = "sweep."
+    trials: int = option(20, "settings that are tried to the end or pruned, in the whole study", at_least=1)
+    space: str = option("sweep", "what is searched: a file in configs/, or a YAML file")
+    seeds: list[int] = option([0], "every setting is tried with each; its value is the mean", at_least=0)
+    objective: Literal["H", "calibrated_H"] = option("H", "score on validation classes that is to be highest")
+    value: Literal["best", "last"] = option("best", "a setting's value is that of its best scored epoch, or of its last")
+    pruner: Literal["median", "hyperband", "none"] = option("median", "how settings that promise little are given up early")
+    trials_per_gan: int = option(4, "settings tried on one trained GAN, where they differ in what does not shape it", at_least=1)
+    workers: int = option(1, "processes on this machine; with more than one, each has one thread", at_least=1)
+    study: str = option("", "name of the study; empty: the data set's and a hash of everything that decides the results")
+    storage: str = option("", "SQLAlchemy URL of Optuna's database, as postgresql+psycopg://..; empty: optuna.db in sweep.folder")
+    folder: str = option("", "holds optuna.db and the trained GANs; empty: sweeps, beside MLflow's SQLite file or in the working folder")
+    heartbeat: int = option(15, "a worker not heard of for 6 times as long is given up, and its trial repeated", unit="s", at_least=1)
+    final: bool = option(False, "afterwards train the best and the preset's own setting under the final protocol, once per seed of `seeds`")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.seeds:
+            raise InputError("configuration", "sweep.seeds", "an empty list", "at least one seed")
+
+
+@dataclass(frozen=True)
 class Config(Section):
     """All parameters of all stages."""
 
@@ -236,6 +220,7 @@ class Config(Section):
     gan: GanConfig = field(default_factory=GanConfig)
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""The one way in which bad input is reported."""
+"""The one way in which bad input is reported, and the one in which a search gives a training up."""
 
 
 class InputError(ValueError):
@@ -13,3 +13,7 @@ class InputError(ValueError):
 
     def __init__(self, where: object, field: str, got: object, allowed: str) -> None:
         super().__init__(f"{where}: {field}: found {got}; allowed: {allowed}")
+
+
+class Stopped(Exception):  # noqa: N818  (it is no error)
+    """A setting of a search is given up before its last epoch, as others promise more."""

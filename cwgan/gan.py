@@ -11,6 +11,7 @@ from cwgan import losses
 from cwgan.checkpoint import Checkpoint, load_module, load_optimizer, module_tensors, optimizer_tensors
 from cwgan.config import GanConfig
 from cwgan.cuda import Replayed
+from cwgan.data import GzslDataset
 from cwgan.errors import InputError
 from cwgan.gradients import allocate, critic_backward, generator_backward, generator_forward
 from cwgan.networks import Critic, Generator, Regressor, SoftmaxClassifier
@@ -35,6 +36,11 @@ class SeenRows:
     rows: Int64[Tensor, " rows"]
     attributes: Float[Tensor, "classes attributes"]
     unseen_classes: Int64[Tensor, " unseen"]
+
+    @classmethod
+    def of(cls, dataset: GzslDataset) -> "SeenRows":
+        """Return the training rows of a data set."""
+        return cls(dataset.features, dataset.labels, dataset.trainval, dataset.attributes, dataset.unseen_classes)
 
     def to(self, device: torch.device) -> "SeenRows":
         """Return the same on a device."""

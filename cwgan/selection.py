@@ -21,17 +21,22 @@ class Choice:
     scores: dict[str, float]
 
 
-def validation_half(config: Config) -> Config:
+def validation_half(config: Config, scorings: int = 10, parameter: str = "select=true") -> Config:
     """Return the configuration of the run that chooses: the same under the validation protocol, scored as it trains.
+
+    Args:
+        config: of the final model.
+        scorings: how often it is scored where `gan.score_every` leaves that open.
+        parameter: what asks for it, for errors.
 
     Raises:
         InputError: no epoch would be scored, or without a calibrated H.
     """
-    every = config.gan.score_every or max(1, config.gan.epochs // 10)
+    every = config.gan.score_every or max(1, config.gan.epochs // scorings)
     if every > config.gan.epochs:
-        raise InputError("configuration", "gan.score_every", every, f"at most gan.epochs, {config.gan.epochs}, with select=true")
+        raise InputError("configuration", "gan.score_every", every, f"at most gan.epochs, {config.gan.epochs}, with {parameter}")
     if config.classifier.domain != "openset":
-        raise InputError("configuration", "classifier.domain", config.classifier.domain, "openset, with select=true")
+        raise InputError("configuration", "classifier.domain", config.classifier.domain, f"openset, with {parameter}")
     return dataclasses.replace(config, protocol="validation", select=False, gan=dataclasses.replace(config.gan, score_every=every))
 
 

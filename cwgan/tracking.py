@@ -22,10 +22,11 @@ from mlflow.utils.uri import is_local_uri
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from cwgan.command_line import flatten, to_dict
+from cwgan.command_line import flatten, to_dict, without_passwords
 from cwgan.config import Config
 from cwgan.data import GzslDataset
-from cwgan.errors import InputError
+from cwgan.errors import InputError, Stopped
+from cwgan.files import locked
 
 CONFIG_FILE = "config.yaml"
 _STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)
@@ -79,6 +80,10 @@ class Run:
         """Show a Markdown text at the head of the run's page."""
         mlflow.set_tag("mlflow.note.content", text)
 
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags, which unlike parameters may change."""
+        mlflow.set_tags(dict(tags))
+
     def publish(self) -> None:
         """Upload what is new in the folder, and delete what a savepoint rule deleted; nothing to do on this machine."""
         if is_local_uri(self.artifact_uri):
@@ -119,12 +124,19 @@ def session() -> Iterator[Path]:
 
 @contextmanager
 def run(
-    stage: str, config: Config, sections: Sequence[str], references: Mapping[str, str], scratch: Path, is_child: bool = False
+    stage: str,
+    config: Config,
+    sections: Sequence[str],
+    references: Mapping[str, str],
+    scratch: Path,
+    is_child: bool = False,
+    parent: str = "",
+    reopen: str = "",
 ) -> Iterator[Run]:
     """Open the run of a stage, log its parameters and resolved configuration, and close it whatever happens.
 
     Under `mlflow run` the run that MLflow made is continued. An error ends it as FAILED with the message in the tag
-    `error`, an interruption as KILLED; both go on upwards.
+    `error`, an interruption or a `Stopped` as KILLED; all go on upwards.
 
     Args:
         stage: name of the stage; with the data set's, the name of the run.
@@ -133,32 +145,41 @@ def run(
         references: the stage's other parameters.
         scratch: of the session; holds the folder of a run whose artifacts are kept elsewhere.
         is_child: whether it is a child of the run that is open now.
+        parent: id of a run of another process whose child it is.
+        reopen: id of an ended run that is gone on with.
     """
-    if config.experiment and not is_child:
+    if config.experiment and not (is_child or parent or reopen):
         _choose_experiment(config.experiment)
-    info = mlflow.start_run(nested=is_child).info
+    if parent:
+        place = MlflowClient().get_run(parent).info.experiment_id
+        info = mlflow.start_run(parent_run_id=parent, experiment_id=place).info
+    else:
+        info = mlflow.start_run(run_id=reopen or None, nested=is_child).info
     try:
         is_local = is_local_uri(info.artifact_uri)
         folder = Path(local_file_uri_to_path(info.artifact_uri)) if is_local else scratch / info.run_id
         folder.mkdir(parents=True, exist_ok=True)
         started = Run(info.run_id, info.experiment_id, folder, info.artifact_uri, scratch)
         name = f"{stage} {config.data.name or Path(config.data.path).name}"
-        if not is_child:
+        if parent:
+            name = stage
+        elif not is_child:
             name = config.run_name or (name if _is_invented(info.run_name) else info.run_name)
         mlflow.set_tags({"mlflow.runName": name, "stage": stage})
         # So that the UI opens the experiment as one of training runs, not of language-model traces.
         MlflowClient().set_experiment_tag(info.experiment_id, "mlflow.experimentKind", "custom_model_development")
-        values = {key: value for key, value in flatten(to_dict(config)).items() if "." not in key or key.split(".")[0] in sections}
+        plain = without_passwords(to_dict(config))
+        values = {key: value for key, value in flatten(plain).items() if "." not in key or key.split(".")[0] in sections}
         # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
         known = MlflowClient().get_run(info.run_id).data.params
         mlflow.log_params({key: value for key, value in {**values, **references}.items() if key not in known})
-        (folder / CONFIG_FILE).write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+        (folder / CONFIG_FILE).write_text(yaml.safe_dump(plain, sort_keys=False))
         try:
             yield started
         finally:
             started.publish()  # of a run that failed too: its savepoints are worth as much
     except BaseException as error:
-        is_killed = isinstance(error, KeyboardInterrupt)
+        is_killed = isinstance(error, KeyboardInterrupt | Stopped)
         with suppress(*_STORE_ERRORS):  # what went wrong matters more than that MLflow cannot be told
             if not is_killed:
                 mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
@@ -166,6 +187,22 @@ def run(
             mlflow.end_run("KILLED" if is_killed else "FAILED")
         raise
     mlflow.end_run()
+
+
+def adopt(parent: str) -> None:
+    """Make the run that `mlflow run` opened for this process, if any, a child of a run that does its work."""
+    if run_id := os.environ.pop("MLFLOW_RUN_ID", ""):
+        client = MlflowClient()
+        client.set_tag(run_id, "mlflow.parentRunId", parent)
+        client.set_tag(run_id, "mlflow.runName", "joined")
+
+
+def end_lost(run_id: str) -> None:
+    """End as FAILED a run whose process is gone; one that has ended stays as it is."""
+    client = MlflowClient()
+    if client.get_run(run_id).info.status == "RUNNING":
+        client.set_tag(run_id, "error", "its worker vanished; the trial is repeated")
+        client.set_terminated(run_id, "FAILED")
 
 
 def note_error(message: str) -> None:
@@ -225,17 +262,18 @@ def store_uri() -> str:
     return mlflow.get_tracking_uri()
 
 
+def local_folder() -> Path:
+    """Return the folder of the store's SQLite file, or the working folder where the store is elsewhere."""
+    place = store_uri().removeprefix("sqlite:///")
+    return Path.cwd() if place == store_uri() else Path(place).resolve().parent
+
+
 def _create_store() -> None:
     """Make first contact with a SQLite store, one process at a time: those that create it at once would break it."""
     place = store_uri().removeprefix("sqlite:///")
     if place == store_uri() or "MLFLOW_RUN_ID" in os.environ:  # `mlflow run` has made it
         return
-    Path(place).parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{place}.lock", "w") as lock:
-        with suppress(ImportError, OSError):  # without locks, on Windows and some network drives, nobody waits
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(Path(f"{place}.lock")):
         MlflowClient().search_experiments(max_results=1)
 
 

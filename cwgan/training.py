@@ -58,7 +58,7 @@ def train(
         FloatingPointError: a loss is no longer finite.
     """
     if config.gan.train:
-        _check_range(config.gan.output, dataset)
+        check_range(config.gan.output, dataset)
     _check_best_by(config)
     device = find_device(config.device)
     supplier = resume or pretrained
@@ -90,7 +90,7 @@ def train(
 
 def _gan_curve(config: Config, dataset: GzslDataset, gan: Gan, snapshots: Snapshots) -> Iterator[dict[str, float]]:
     """Train the GAN, adding to every epoch's terms how well the monitor knows its features, and scores where asked for."""
-    data = SeenRows(dataset.features, dataset.labels, dataset.trainval, dataset.attributes, dataset.unseen_classes).to(gan.rng.device)
+    data = SeenRows.of(dataset).to(gan.rng.device)
     labels = dataset.seen_classes.repeat_interleave(MONITOR_ROWS)
     targets = gan.classifier.targets(labels.to(gan.rng.device)).cpu()
     curve = train_gan(gan, data)
@@ -188,7 +188,7 @@ def _check_best_by(config: Config) -> None:
             raise InputError("configuration", f"{stage}.save.best_by", repr(best_by), known + (hint if stage == "gan" else ""))
 
 
-def _check_range(output: str, dataset: GzslDataset) -> None:
+def check_range(output: str, dataset: GzslDataset) -> None:
     """Refuse training features that the generator's last activation can never reach."""
     lowest, highest = (value.item() for value in dataset.features[dataset.trainval].aminmax())
     if lowest < 0 and output != "linear":

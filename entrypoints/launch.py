@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -34,11 +35,17 @@ def launch(command: Command, artifacts: Mapping[str, str], body: Body, argv: lis
     Returns:
         The exit status: 0; 130 if interrupted; 1 for any error, which is one line on stderr.
     """
+    return reported(command, argv, partial(_run, command, artifacts, body))
+
+
+def reported(command: Command, argv: list[str] | None, work: Callable[[list[str], Arguments], None]) -> int:
+    """Parse the flags, do the work on them, and report any error as `launch` does; return the exit status."""
     flags = sys.argv[1:] if argv is None else argv
     try:
-        with _interruptible():
+        with interruptible():
             arguments = parse(command, flags)  # before the slow imports: --help and a misspelt flag answer at once
-            _run(command, artifacts, body, flags, arguments)
+            os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages, see cwgan.machine; PyTorch asks only once
+            work(flags, arguments)
     except (InputError, FloatingPointError, OSError) as error:
         message = " ".join(str(error).splitlines())
         print(f"error: {message}", file=sys.stderr)
@@ -54,7 +61,6 @@ def launch(command: Command, artifacts: Mapping[str, str], body: Body, argv: lis
 
 
 def _run(command: Command, artifacts: Mapping[str, str], body: Body, flags: list[str], arguments: Arguments) -> None:
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages, see cwgan.machine; PyTorch asks only once
     from cwgan import tracking
 
     given = arguments.references
@@ -105,7 +111,7 @@ def percent(scores: Mapping[str, float]) -> str:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let a polite kill end a run as an interruption does, and nothing interrupt its closing."""
     signals = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
 

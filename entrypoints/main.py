@@ -40,7 +40,7 @@ answered; AUSUC: area under S over U as a bias on seen classes takes every value
 
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
     """Go the whole road once, or once per seed, and print where to look."""
-    from cwgan import comparison, tracking
+    from cwgan import comparison
 
     if config.seeds:
         spreads = comparison.spread(repeated(run, comparison.of_seeds(config, config.seeds), files))
@@ -51,6 +51,13 @@ def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
         print(f"\n{table}")
     else:
         once(run, config, files)
+    say_where(run)
+
+
+def say_where(run: "Run") -> None:
+    """Print how to look at a run."""
+    from cwgan import tracking
+
     store = tracking.store_uri()
     page = f"#/experiments/{run.experiment_id}/runs/{run.run_id}"
     if store.startswith("http"):

@@ -12,12 +12,15 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-ENTRY_POINTS = sorted({path.stem for path in (ROOT / "entrypoints").glob("*.py")} - {"__init__", "launch"})
+ENTRY_POINTS = sorted(
+    {path.stem for path in (ROOT / "entrypoints").glob("*.py")} - {"__init__", "launch", "sweep_worker", "sweep_report", "sweep_supervisor"}
+)
 FLOORS = (
-    "errors config command_line progress files data numbers xlsa17 hdf5 sources scaling networks losses gradients cuda machine"
+    "errors options config command_line search_space trials"
+    " progress files data numbers xlsa17 hdf5 sources scaling networks losses gradients cuda machine"
     " metrics calibration diagnostics selection comparison checkpoint __init__",
     "gan supervised synthesis snapshots evaluation results",
-    "pipeline training figures",
+    "pipeline training gan_cache figures",
     "tracking search",
 )
 OWN_WALL = {"mlflow": "cwgan.tracking", "optuna": "cwgan.search", "matplotlib": "cwgan.figures"}

@@ -1,0 +1,327 @@
+"""The one wall between the project and Optuna: a study in a database, which any number of workers on any number of machines join.
+
+Optuna's relational storage is the engine: it numbers trials, hears the heartbeats of workers, and puts the trial of one
+that has fallen silent back into the queue.
+"""
+
+import os
+import random
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial, TrialState
+
+from cwgan.config import SweepConfig
+from cwgan.errors import InputError, Stopped
+from cwgan.search_space import Choices, Point, Range, Space, Value, all_points, size
+from cwgan.trials import FINISHED, Trial, in_state
+
+RANDOM_TRIALS = 8
+"""So many settings are drawn at random before the sampler learns from results."""
+
+GRACE = 6
+"""A worker is given up when it has been silent for so many heartbeats."""
+
+RETRIES = 3
+"""A trial whose worker vanished is repeated so often."""
+
+PATIENCE = 300.0
+"""Seconds that a lost database is waited for."""
+
+STORE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
+
+
+@dataclass
+class Attempt:
+    """A trial under way: its number, its setting, and where its curve and notes go."""
+
+    number: int
+    point: Point
+    _trial: optuna.Trial
+
+    def note(self, **notes: str | float) -> None:
+        """Write something down beside the trial."""
+        for name, value in notes.items():
+            self._trial.set_user_attr(name, value)
+
+    def report(self, value: float, epoch: int, is_last: bool) -> None:
+        """Record the objective at a scored epoch.
+
+        Raises:
+            Stopped: other trials promise more.
+        """
+        self._trial.report(value, epoch)
+        if not is_last and self._trial.should_prune():
+            raise Stopped(f"pruned at epoch {epoch}")
+
+
+class Search:
+    """A study, opened or made.
+
+    Args:
+        name: of the study.
+        url: SQLAlchemy's, of the database.
+        options: of the search.
+        space: what is searched.
+        epochs: the scored ones, which the pruner counts in.
+        seed: of the sampler; together with a trial's number it fixes what is proposed after the same results.
+
+    Raises:
+        InputError: a URL that is none, or a database that cannot be reached.
+    """
+
+    def __init__(self, name: str, url: str, options: SweepConfig, space: Space, epochs: Sequence[int], seed: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.name, self.options, self.seed = name, options, seed
+        self.plain_space = space
+        self.space = {key: _distribution(entry) for key, entry in space.items()}
+        self.identity = f"{socket.gethostname()}:{os.getpid()}"
+        storage = _storage(url, options.heartbeat)
+        pruner = _pruner(options.pruner, epochs)
+        try:
+            self.study = optuna.create_study(storage=storage, study_name=name, direction="maximize", pruner=pruner)
+            self.is_new = True
+        except optuna.exceptions.DuplicatedStudyError:
+            self.study = optuna.load_study(storage=storage, study_name=name, pruner=pruner)
+            self.is_new = False
+
+    def note(self, key: str, value: Any) -> None:
+        """Write something down beside the study."""
+        self.study.set_user_attr(key, value)
+
+    def noted(self, key: str) -> Any:
+        """Return what was written down, or None."""
+        return self.study.user_attrs.get(key)
+
+    def queue(self, point: Point) -> None:
+        """Have a setting tried before those of the sampler."""
+        self.study.enqueue_trial(dict(point), skip_if_exists=True)
+
+    def trials(self) -> list[Trial]:
+        """Return all trials so far."""
+        return [_plain(trial) for trial in self.study.get_trials(deepcopy=False)]
+
+    def asked(self) -> int | float:
+        """Return how many trials are to be finished: those asked for, or as many as the space has points."""
+        return min(self.options.trials, size(self.plain_space))
+
+    def is_short_of_trials(self) -> bool:
+        """Whether the trials that are finished or running are fewer than those asked for."""
+        return len(in_state(self.trials(), *FINISHED, "RUNNING")) < self.asked()
+
+    def is_done(self) -> bool:
+        return len(in_state(self.trials(), *FINISHED)) >= self.asked()
+
+    def attempt(self, objective: Callable[[Attempt], float], fixed: Mapping[str, Value]) -> None:
+        """Try one setting: one that waits in the queue, or the sampler's next.
+
+        An error of the objective is noted and fails the trial; an interrupted trial goes back into the queue.
+
+        Args:
+            objective: returns the trial's value.
+            fixed: parameters that a new setting takes over.
+        """
+        under_way: list[optuna.Trial] = []
+
+        def run(trial: optuna.Trial) -> float:
+            under_way.append(trial)
+            point = {name: _suggested(trial, name, distribution) for name, distribution in self.space.items()}
+            try:
+                return objective(Attempt(trial.number, point, trial))
+            except Stopped as stopped:
+                raise optuna.TrialPruned(str(stopped)) from stopped
+            except Exception as error:
+                trial.set_user_attr("error", f"{type(error).__name__}: {error}"[:2000])
+                raise
+
+        self.study.sampler = _Proposals(self.study, self.space, self.seed, fixed, self.plain_space)
+        try:
+            self.study.optimize(run, n_trials=1, catch=(Exception,))
+        except KeyboardInterrupt:
+            for trial in under_way:
+                _again(None)(self.study, self.study._storage.get_trial(trial._trial_id))
+            raise
+
+    def recover(self) -> list[Trial]:
+        """Put the trials of vanished workers back into the queue; return all failed ones."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.storages.fail_stale_trials(self.study)
+        silent_since = time.time() - GRACE * self.options.heartbeat
+        for trial in in_state(self.trials(), "RUNNING"):
+            if "worker" not in trial.notes and trial.began < silent_since:  # killed before its first heartbeat
+                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        return in_state(self.trials(), "FAIL")
+
+    def lead(self) -> bool:
+        """Take or keep the lead among the commands that joined the study; whether this one has it.
+
+        The lead falls to whoever asks when its holder has not renewed it for as long as makes a worker vanished.
+        """
+        held = self.noted("leader") or {}
+        now = time.time()
+        is_ours = held.get("who") in (None, self.identity) or _is_gone(held["who"])
+        if not is_ours and now - held["at"] < GRACE * self.options.heartbeat:
+            return False
+        self.note("leader", {"who": self.identity, "at": now})
+        return True
+
+    @contextmanager
+    def leading(self) -> Iterator[None]:
+        """Keep the lead while something long is done, then leave it."""
+        ended = threading.Event()
+
+        def renew() -> None:
+            while not ended.wait(self.options.heartbeat):
+                with suppress(*STORE_ERRORS):
+                    self.lead()
+
+        thread = threading.Thread(target=renew, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self.note("leader", {})
+
+    def importances(self) -> dict[str, float]:
+        """Return each parameter's share in what moves the objective (fANOVA, Hutter et al. 2014); nothing where too little was tried."""
+        values = {trial.value for trial in in_state(self.trials(), "COMPLETE")}
+        if len(values) < 4 or len(self.space) < 2:
+            return {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            shares = optuna.importance.get_param_importances(self.study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0))
+        return {name: float(share) for name, share in shares.items()}
+
+
+class _Proposals(optuna.samplers.BaseSampler):
+    """The tree-structured Parzen estimator, made to depend on nothing but the seed, the trial's number and the results so far,
+    to repeat no point, and to keep some parameters fixed."""
+
+    def __init__(
+        self, study: optuna.Study, space: Mapping[str, BaseDistribution], seed: int, fixed: Mapping[str, Value], plain_space: Space
+    ) -> None:
+        self.study, self.space, self.seed, self.fixed, self.plain_space = study, dict(space), seed, fixed, plain_space
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self.space
+
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+        drawn = random.Random(f"{self.seed} {trial.number}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            base = optuna.samplers.TPESampler(
+                seed=drawn.randrange(2**32), multivariate=True, constant_liar=True, n_startup_trials=RANDOM_TRIALS
+            )
+        tried = {_key(other.params) for other in self.study.get_trials(deepcopy=False) if other.number != trial.number}
+        known = base.infer_relative_search_space(study, trial)
+        for _ in range(100):
+            point = base.sample_relative(study, trial, known)
+            missing = {name: entry for name, entry in self.space.items() if name not in point}
+            point |= {name: base.sample_independent(study, trial, name, entry) for name, entry in missing.items()}
+            point |= self.fixed
+            if _key(point) not in tried:
+                return point
+        left = [point for point in all_points(self.plain_space) if _key(point) not in tried]
+        return drawn.choice(left) if left else point
+
+    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+        raise NotImplementedError("every parameter belongs to the relative space")
+
+
+def _storage(url: str, heartbeat: int) -> RDBStorage:
+    """Open a database, and have its lost connections made again for as long as `PATIENCE`."""
+    shown = url
+    try:
+        parsed = sqlalchemy.make_url(url)
+        shown = parsed.render_as_string(hide_password=True)
+        arguments = {"timeout": 60} if parsed.get_backend_name() == "sqlite" else {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            storage = RDBStorage(
+                url,
+                {"pool_pre_ping": True, "connect_args": arguments},
+                heartbeat_interval=heartbeat,
+                grace_period=GRACE * heartbeat,
+                heartbeat_stale_trial_callback=_again(RETRIES),
+            )
+    except (*STORE_ERRORS, ImportError, RuntimeError) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise InputError("configuration", "sweep.storage", shown, f"the SQLAlchemy URL of a database that answers ({reason})") from None
+
+    @sqlalchemy.event.listens_for(storage.engine, "do_connect")
+    def connect(dialect: Any, record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return dialect.connect(*arguments, **options)
+            except dialect.loaded_dbapi.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(1)
+
+    return storage
+
+
+def _again(times: int | None) -> RetryHeartbeatStaleTrialCallback:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return RetryHeartbeatStaleTrialCallback(max_retry=times)
+
+
+def _pruner(kind: str, epochs: Sequence[int]) -> optuna.pruners.BasePruner:
+    if kind == "median":
+        return optuna.pruners.MedianPruner(n_warmup_steps=epochs[-1] // 3)
+    if kind == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=epochs[0], max_resource=epochs[-1])
+    return optuna.pruners.NopPruner()
+
+
+def _distribution(entry: Range | Choices) -> BaseDistribution:
+    if isinstance(entry, Choices):
+        return CategoricalDistribution(entry.values)
+    if entry.is_whole:
+        return IntDistribution(int(entry.low), int(entry.high), entry.log)
+    return FloatDistribution(entry.low, entry.high, entry.log)
+
+
+def _suggested(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Value:
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)  # type: ignore[return-value]
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    suggest = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
+    return suggest(name, distribution.low, distribution.high, log=distribution.log)  # type: ignore[arg-type]
+
+
+def _is_gone(identity: str) -> bool:
+    """Whether a process was of this machine and is no more."""
+    host, _, process = identity.rpartition(":")
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def _key(point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(point.items()))
+
+
+def _plain(trial: FrozenTrial) -> Trial:
+    times = [moment.timestamp() if moment else 0.0 for moment in (trial.datetime_start, trial.datetime_complete)]
+    value = trial.values[0] if trial.values else None
+    return Trial(trial.number, trial.state.name, value, trial.params, trial.user_attrs, trial.intermediate_values, *times)

@@ -1,0 +1,149 @@
+"""Search the setting of highest H on validation classes; one parent run a study, a child run a trial, workers on any number of machines."""
+
+import dataclasses
+import hashlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cwgan.command_line import Arguments, Command, flatten, to_dict
+from cwgan.config import Config
+from cwgan.errors import InputError
+from entrypoints import main
+from entrypoints.launch import reported
+from entrypoints.sweep_report import final, report
+from entrypoints.sweep_supervisor import supervise
+from entrypoints.sweep_worker import Task
+
+if TYPE_CHECKING:
+    from cwgan.data import GzslDataset
+    from cwgan.search import Search
+
+COMMAND = Command(
+    "sweep",
+    "Search the setting of highest H on validation classes, such as cycle weight and synthetic count; one parent run, a child run a trial.",
+    (*main.COMMAND.sections, "sweep"),
+    config=main.COMMAND.config,
+)
+DECIDING = ("seeds", "objective", "value", "pruner", "trials_per_gan")
+"""Parameters of the sweep that decide its results: with others, it is another study."""
+
+MACHINES_OWN = ("data.path", "data.name", "threads", "device", "experiment", "run_name", "seeds", "select", "protocol")
+LEADER_OPENS_WITHIN = 60.0
+"""Seconds that a command which joins waits for the leader's parent run."""
+
+
+def conduct(flags: list[str], arguments: Arguments) -> None:
+    """Lead the study, or join it where another command leads."""
+    from cwgan import tracking
+    from cwgan.files import locked
+
+    config = arguments.config
+    with tracking.session() as scratch:
+        task, dataset = prepared(config, tracking.local_folder())
+        print(dataset.summary())
+        with locked(task.folder / "optuna.lock"):
+            search = task.search()
+        check_same_study(search, facts_of(task, dataset))
+        if not search.lead():
+            return join(task, search)
+        with search.leading():
+            parent = search.noted("run_id") or ""
+            if parent:
+                tracking.adopt(parent)
+            with tracking.run(COMMAND.name, config, COMMAND.sections, arguments.layers, scratch, reopen=parent) as run:
+                search.note("run_id", run.run_id)
+                run.log_dataset(dataset)
+                run.tag({"study": search.name})
+                task = dataclasses.replace(task, parent=run.run_id)
+                start(task, search)
+                print(f"study '{search.name}': {search.asked()} trials asked for; parent run {run.run_id}", flush=True)
+                try:
+                    supervise(task, search)
+                finally:
+                    text = report(run, config, task.space, search)
+                if config.sweep.final:
+                    final(run, config, search, text)
+            main.say_where(run)
+
+
+def prepared(config: Config, beside: Path) -> tuple[Task, "GzslDataset"]:
+    """Check what is asked for, read the data set under the validation protocol, and return what workers are told.
+
+    Raises:
+        InputError: a search space or a parameter that cannot be used.
+    """
+    from cwgan.pipeline import load_data
+    from cwgan.search_space import read_space
+    from cwgan.selection import validation_half
+
+    half = validation_half(dataclasses.replace(config, protocol="final"), 5, "sweep")
+    for name in ("gan", "monitor", "regressor"):
+        if not getattr(config, name).train:
+            raise InputError("configuration", f"{name}.train", "false", "true, in a sweep")
+    half = dataclasses.replace(half, threads=half.threads or (1 if config.sweep.workers > 1 else 0))
+    space = read_space(config.sweep.space, half)
+    dataset = load_data(half)
+    folder = Path(config.sweep.folder or beside / "sweeps").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = config.sweep.storage or f"sqlite:///{folder / 'optuna.db'}"
+    task = Task(half, space, config.sweep.study, storage, "", folder)
+    facts = json.dumps(facts_of(task, dataset), sort_keys=True).encode()
+    named = config.sweep.study or f"{config.data.name or Path(config.data.path).name} {hashlib.sha256(facts).hexdigest()[:8]}"
+    return dataclasses.replace(task, study=named), dataset
+
+
+def facts_of(task: Task, dataset: "GzslDataset") -> dict[str, Any]:
+    """Return everything that decides the results of a study, by dotted name."""
+    from cwgan.search_space import described
+
+    flat = {key: value for key, value in flatten(to_dict(task.config)).items() if key not in MACHINES_OWN}
+    flat = {key: value for key, value in flat.items() if not key.startswith("sweep.") or key.removeprefix("sweep.") in DECIDING}
+    return {**flat, **flatten(described(task.space), "space."), "data digest": dataset.digest}
+
+
+def check_same_study(search: "Search", facts: dict[str, Any]) -> None:
+    """Refuse to mix trials of different settings in one study."""
+    known = search.noted("facts")
+    if known is None:
+        search.note("facts", facts)
+        return
+    facts = json.loads(json.dumps(facts))
+    for key in sorted({*known, *facts}):
+        if known.get(key) != facts.get(key):
+            raise InputError(
+                f"study '{search.name}'", key, facts.get(key), f"{known.get(key)}, as it was begun with; or another sweep.study"
+            )
+
+
+def start(task: Task, search: "Search") -> None:
+    """Have the preset's own setting tried first, where it lies in the space."""
+    from cwgan.search_space import point_of
+
+    point = point_of(task.config, task.space)
+    if point is None:
+        print("the preset's own setting lies outside the search space and is not among the trials")
+    else:
+        search.queue(point)
+
+
+def join(task: Task, search: "Search") -> None:
+    """Work for a study that another command leads."""
+    from cwgan import tracking
+
+    until = time.monotonic() + LEADER_OPENS_WITHIN
+    while not (parent := search.noted("run_id")):
+        if time.monotonic() > until:
+            raise InputError(
+                "study", "parent run", f"none from {search.noted('leader')}", "a leading command that opens it; run this again"
+            )
+        time.sleep(1)
+    tracking.adopt(parent)
+    print(f"study '{search.name}': joined; parent run {parent} is led by {search.noted('leader')['who']}", flush=True)
+    supervise(dataclasses.replace(task, parent=parent), search)
+
+
+if __name__ == "__main__":
+    sys.exit(reported(COMMAND, None, conduct))

@@ -1,0 +1,101 @@
+"""What a sweep leaves on its parent run: the best setting, the evidence for it, and what it is worth on test rows."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import yaml
+
+from cwgan.config import Config
+from entrypoints import main
+
+if TYPE_CHECKING:
+    from cwgan.search import Search
+    from cwgan.search_space import Space
+    from cwgan.tracking import Run
+
+
+def report(run: "Run", config: Config, space: "Space", search: "Search") -> str:
+    """Put on the parent run what came out: the best setting as values, metrics and a layer, the table of trials, and pictures.
+
+    Args:
+        run: the parent.
+        config: that the search started from.
+        space: what is searched.
+        search: as far as it has got.
+
+    Returns:
+        What stands at the head of the run's page, in Markdown.
+    """
+    from cwgan import figures
+    from cwgan.search_space import COUNT, Range, point_of
+    from cwgan.trials import best_of, configured, in_state, layer_of, shown, table
+
+    trials, objective = search.trials(), search.options.objective
+    best = best_of(trials)
+    begun = sum(trial.notes.get("gan_trainings", 0) for trial in trials)
+    counts = {f"trials_{state.lower()}": len(in_state(trials, state)) for state in ("COMPLETE", "PRUNED", "FAIL")}
+    run.log_scores({**counts, "gan_trainings": begun})
+    listed = table(trials, list(space), f"#/experiments/{run.experiment_id}/runs/")
+    if best is None:
+        text = f"No trial was completed.\n\n{listed}"
+        run.describe(text)
+        return text
+    default = next((trial for trial in in_state(trials, "COMPLETE") if trial.point == point_of(config, space)), None)
+    lines = [
+        f"**Best: {objective} {100 * (best.value or 0):.1f} %** on validation classes, trial {best.number}, epoch {best.notes['epoch']}: "
+    ]
+    lines[0] += ", ".join(f"`{name}` **{shown(value)}**" for name, value in best.point.items()) + "."
+    if default:
+        gain = 100 * ((best.value or 0) - (default.value or 0))
+        said = f"{gain:.1f} points more than" if gain > 0 else "no more than"
+        lines.append(f"That is {said} the preset's own setting, {100 * (default.value or 0):.1f} % (trial {default.number}).")
+        run.log_scores({"default_value": default.value or 0, "gain": gain / 100})
+    lines.append(f"{counts['trials_complete']} trials complete, {counts['trials_pruned']} pruned, {counts['trials_fail']} failed; ")
+    lines[-1] += f"{begun:.0f} GANs trained. Use it: `-P config=best.yaml`, with the file among the artifacts."
+    text = "\n\n".join(lines)
+    run.log_scores({"best_value": best.value or 0})
+    run.tag({f"best.{name}": shown(value) for name, value in best.point.items()} | {"best.trial": str(best.number)})
+    layer = yaml.safe_dump(layer_of(configured(config, best)), sort_keys=False)
+    (run.folder / "best.yaml").write_text(f"# Best of {len(trials)} trials of study '{search.name}': trial {best.number}\n{layer}")
+    (run.folder / "trials.md").write_text(listed)
+    run.describe(f"{text}\n\n{listed}")
+    figures.search_history(run.folder / "history.png", trials, objective)
+    figures.search_slices(run.folder / "slices.png", trials, space, objective)
+    if shares := search.importances():
+        figures.search_importances(run.folder / "importances.png", shares, objective)
+    numeric = sorted((name for name, entry in space.items() if isinstance(entry, Range)), key=lambda name: name == COUNT)
+    if len(numeric) > 1:
+        pair = (numeric[0], COUNT if COUNT in numeric else numeric[1])
+        figures.search_surface(run.folder / "surface.png", trials, space, pair, objective)
+    print("\n" + text.replace("**", "").replace("`", ""), flush=True)
+    return f"{text}\n\n{listed}"
+
+
+def final(run: "Run", config: Config, search: "Search", text: str) -> None:
+    """Train the best and the preset's own setting under the final protocol, once per seed, and put them side by side.
+
+    Args:
+        run: the parent.
+        config: that the search started from.
+        search: done.
+        text: what stands at the head of the parent's page, and stays below the table.
+    """
+    from cwgan import comparison
+    from cwgan.trials import best_of, configured
+
+    best = best_of(search.trials())
+    seeds = config.seeds or [config.seed]
+    if best is None or search.noted("final") == {"trial": best.number, "seeds": seeds}:
+        return
+    plain = dataclasses.replace(config, protocol="final", select=False)
+    spreads = {}
+    for name, setting in (("best", configured(plain, best)), ("default", plain)):
+        runs = {f"{name} {key}": each for key, each in comparison.of_seeds(setting, seeds).items()}
+        spreads[name] = comparison.spread(main.repeated(run, runs, {}))
+    run.log_scores({**comparison.logged(spreads["best"]), **comparison.logged(spreads["default"], "default/")})
+    rows = {name: comparison.by_protocol(spread)["test"] for name, spread in spreads.items()}
+    written = comparison.table(f"test rows, {len(seeds)} seeds", rows)
+    (run.folder / "final.md").write_text(written)
+    run.describe(f"{written}\n{text}")
+    search.note("final", {"trial": best.number, "seeds": seeds})
+    print(f"\n{written}")

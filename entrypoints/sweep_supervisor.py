@@ -1,0 +1,86 @@
+"""What keeps the workers of one command going until the study is done, and says what every trial came to."""
+
+import multiprocessing
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from entrypoints.sweep_worker import Task, work
+
+if TYPE_CHECKING:
+    from cwgan.search import Search
+
+LOST = 20
+"""Workers of one command that may be killed before it gives up."""
+
+BROKEN_IN_A_ROW = 20
+LOOKS_EVERY = 1.0
+
+
+def supervise(task: Task, search: "Search") -> None:
+    """Keep workers going until the study is done, give up those that vanished, and say what every trial came to."""
+    context = multiprocessing.get_context("spawn")
+    if task.config.threads:
+        os.environ["OMP_NUM_THREADS"] = str(task.config.threads)
+    told = {trial.number for trial in search.trials() if trial.ended}
+    began, lost, closed = time.time(), 0, set[int]()
+    workers: list[Any] = []
+    try:
+        while not search.is_done():
+            while len(workers) < task.config.sweep.workers:
+                workers.append(context.Process(target=work, args=(task,)))
+                workers[-1].start()
+            watch(search, told, closed, began)
+            for worker in [one for one in workers if one.exitcode is not None]:
+                workers.remove(worker)
+                lost += 1
+                if (worker.exitcode > 0 and not search.is_done()) or lost > LOST:
+                    raise OSError(f"a worker ended with status {worker.exitcode}; what it said stands above")
+            time.sleep(LOOKS_EVERY)
+    finally:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join(30)
+            worker.kill()
+        watch(search, told, closed, began)
+
+
+def watch(search: "Search", told: set[int], closed: set[int], began: float) -> None:
+    """Recover the trials of vanished workers, end their runs, and say what ended since the last look.
+
+    Raises:
+        OSError: too many trials in a row broke.
+    """
+    from cwgan import tracking
+    from cwgan.search import STORE_ERRORS
+    from cwgan.trials import best_of, broken_in_a_row, in_state, shown
+
+    try:
+        failed, trials = search.recover(), search.trials()
+    except STORE_ERRORS as error:
+        print(f"database: {str(error).splitlines()[0]}; waiting", file=sys.stderr, flush=True)
+        return
+    for trial in failed:
+        if trial.number not in closed and "run_id" in trial.notes:
+            tracking.end_lost(trial.notes["run_id"])
+        closed.add(trial.number)
+    best = best_of(trials)
+    for trial in trials:
+        if not trial.ended or trial.number in told:
+            continue
+        told.add(trial.number)
+        point = "  ".join(f"{name} {shown(value)}" for name, value in trial.point.items())
+        value = (
+            f"{search.options.objective} {100 * trial.value:.1f} %"
+            if trial.value is not None
+            else trial.notes.get("error", "worker vanished")
+        )
+        so_far = f"best: trial {best.number}, {100 * (best.value or 0):.1f} %" if best else ""
+        done = f"{len(in_state(trials, 'COMPLETE', 'PRUNED')):>3}/{search.asked()}"
+        seconds = f"({trial.ended - trial.began:.1f} s)"
+        print(f"{done} trial {trial.number} {trial.state.lower()}: {value}  {point}  {seconds}  {so_far}", flush=True)
+    if broken_in_a_row(trials, began) >= BROKEN_IN_A_ROW:
+        newest = max(in_state(trials, "FAIL"), key=lambda trial: trial.ended)
+        raise OSError(f"{BROKEN_IN_A_ROW} trials in a row broke; the last: {newest.notes.get('error', 'worker vanished')}")
