@@ -1,4 +1,4 @@
-"""The one way in which bad input is reported, and the one in which a search gives a training up."""
+"""The few ways in which work ends early."""
 
 
 class InputError(ValueError):
@@ -13,6 +13,10 @@ class InputError(ValueError):
 
     def __init__(self, where: object, field: str, got: object, allowed: str) -> None:
         super().__init__(f"{where}: {field}: found {got}; allowed: {allowed}")
+
+
+class StoreError(OSError):
+    """MLflow's store, or the database of a search, cannot be reached, or refuses what it is given."""
 
 
 class Stopped(Exception):  # noqa: N818  (it is no error)

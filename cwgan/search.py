@@ -4,6 +4,7 @@ Optuna's relational storage is the engine: it numbers trials, hears the heartbea
 that has fallen silent back into the queue.
 """
 
+import functools
 import os
 import random
 import socket
@@ -13,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import optuna
 import sqlalchemy
@@ -22,7 +23,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
 from cwgan.config import SweepConfig
-from cwgan.errors import InputError, Stopped
+from cwgan.errors import InputError, Stopped, StoreError
 from cwgan.search_space import Choices, Point, Range, Space, Value, all_points, size
 from cwgan.trials import FINISHED, Trial, in_state
 
@@ -41,6 +42,27 @@ PATIENCE = 300.0
 STORE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def patient(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Have a call repeated for as long as `PATIENCE` while the database is away; for calls that may be made twice."""
+
+    @functools.wraps(call)
+    def repeated(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return call(*arguments, **options)
+            except STORE_ERRORS as error:
+                if time.monotonic() > until:
+                    raise StoreError(f"the database of the study is away: {str(error).splitlines()[0]}") from error
+                time.sleep(1)
+
+    return repeated
+
+
 @dataclass
 class Attempt:
     """A trial under way: its number, its setting, and where its curve and notes go."""
@@ -49,11 +71,13 @@ class Attempt:
     point: Point
     _trial: optuna.Trial
 
+    @patient
     def note(self, **notes: str | float) -> None:
         """Write something down beside the trial."""
         for name, value in notes.items():
             self._trial.set_user_attr(name, value)
 
+    @patient
     def report(self, value: float, epoch: int, is_last: bool) -> None:
         """Record the objective at a scored epoch.
 
@@ -75,18 +99,19 @@ class Search:
         space: what is searched.
         epochs: the scored ones, which the pruner counts in.
         seed: of the sampler; together with a trial's number it fixes what is proposed after the same results.
+        is_known: whether the database has been reached before, so that it is waited for.
 
     Raises:
         InputError: a URL that is none, or a database that cannot be reached.
     """
 
-    def __init__(self, name: str, url: str, options: SweepConfig, space: Space, epochs: Sequence[int], seed: int) -> None:
+    def __init__(self, name: str, url: str, options: SweepConfig, space: Space, epochs: Sequence[int], seed: int, is_known: bool) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.name, self.options, self.seed = name, options, seed
         self.plain_space = space
         self.space = {key: _distribution(entry) for key, entry in space.items()}
         self.identity = f"{socket.gethostname()}:{os.getpid()}"
-        storage = _storage(url, options.heartbeat)
+        storage = _storage(url, options.heartbeat, PATIENCE if is_known else 0)
         pruner = _pruner(options.pruner, epochs)
         try:
             self.study = optuna.create_study(storage=storage, study_name=name, direction="maximize", pruner=pruner)
@@ -95,18 +120,22 @@ class Search:
             self.study = optuna.load_study(storage=storage, study_name=name, pruner=pruner)
             self.is_new = False
 
+    @patient
     def note(self, key: str, value: Any) -> None:
         """Write something down beside the study."""
         self.study.set_user_attr(key, value)
 
+    @patient
     def noted(self, key: str) -> Any:
         """Return what was written down, or None."""
         return self.study.user_attrs.get(key)
 
+    @patient
     def queue(self, point: Point) -> None:
         """Have a setting tried before those of the sampler."""
         self.study.enqueue_trial(dict(point), skip_if_exists=True)
 
+    @patient
     def trials(self) -> list[Trial]:
         """Return all trials so far."""
         return [_plain(trial) for trial in self.study.get_trials(deepcopy=False)]
@@ -147,11 +176,16 @@ class Search:
         self.study.sampler = _Proposals(self.study, self.space, self.seed, fixed, self.plain_space)
         try:
             self.study.optimize(run, n_trials=1, catch=(Exception,))
+        except ValueError:
+            states = [self.study._storage.get_trial(trial._trial_id).state for trial in under_way]
+            if states != [TrialState.FAIL]:
+                raise  # else it had been given up, as this worker was silent for too long, and is repeated
         except KeyboardInterrupt:
             for trial in under_way:
                 _again(None)(self.study, self.study._storage.get_trial(trial._trial_id))
             raise
 
+    @patient
     def recover(self) -> list[Trial]:
         """Put the trials of vanished workers back into the queue; return all failed ones."""
         with warnings.catch_warnings():
@@ -160,9 +194,11 @@ class Search:
         silent_since = time.time() - GRACE * self.options.heartbeat
         for trial in in_state(self.trials(), "RUNNING"):
             if "worker" not in trial.notes and trial.began < silent_since:  # killed before its first heartbeat
-                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                with suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another command was faster
+                    self.study.tell(trial.number, state=TrialState.FAIL)
         return in_state(self.trials(), "FAIL")
 
+    @patient
     def lead(self) -> bool:
         """Take or keep the lead among the commands that joined the study; whether this one has it.
 
@@ -183,7 +219,7 @@ class Search:
 
         def renew() -> None:
             while not ended.wait(self.options.heartbeat):
-                with suppress(*STORE_ERRORS):
+                with suppress(StoreError):
                     self.lead()
 
         thread = threading.Thread(target=renew, daemon=True)
@@ -241,25 +277,29 @@ class _Proposals(optuna.samplers.BaseSampler):
         raise NotImplementedError("every parameter belongs to the relative space")
 
 
-def _storage(url: str, heartbeat: int) -> RDBStorage:
-    """Open a database, and have its lost connections made again for as long as `PATIENCE`."""
-    shown = url
+def _storage(url: str, heartbeat: int, patience: float) -> RDBStorage:
+    """Open a database, made ready if it is new, and have its lost connections made again for as long as `PATIENCE`."""
     try:
         parsed = sqlalchemy.make_url(url)
-        shown = parsed.render_as_string(hide_password=True)
-        arguments = {"timeout": 60} if parsed.get_backend_name() == "sqlite" else {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = RDBStorage(
-                url,
-                {"pool_pre_ping": True, "connect_args": arguments},
-                heartbeat_interval=heartbeat,
-                grace_period=GRACE * heartbeat,
-                heartbeat_stale_trial_callback=_again(RETRIES),
-            )
-    except (*STORE_ERRORS, ImportError, RuntimeError) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise InputError("configuration", "sweep.storage", shown, f"the SQLAlchemy URL of a database that answers ({reason})") from None
+    except sqlalchemy.exc.ArgumentError:
+        raise InputError("configuration", "sweep.storage", "no URL", "an SQLAlchemy URL, as postgresql+psycopg://user@host/name") from None
+    options = {"pool_pre_ping": True, "connect_args": {"timeout": 60} if parsed.get_backend_name() == "sqlite" else {}}
+    began = time.monotonic()
+    while True:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                again, grace = _again(RETRIES), GRACE * heartbeat
+                storage = RDBStorage(url, options, heartbeat_interval=heartbeat, grace_period=grace, heartbeat_stale_trial_callback=again)
+            break
+        except (*STORE_ERRORS, ImportError, RuntimeError) as error:
+            # Commands that find no tables make them all at once, and all but one fail: worth another try.
+            is_away = isinstance(error, sqlalchemy.exc.OperationalError | ImportError)
+            if time.monotonic() - began > (patience if is_away else max(patience, 5.0)):
+                reason = str(error.__cause__ or error).strip().splitlines()[0]
+                shown = parsed.render_as_string(hide_password=True)
+                raise InputError("configuration", "sweep.storage", shown, f"a database that answers ({reason})") from None
+            time.sleep(1)
 
     @sqlalchemy.event.listens_for(storage.engine, "do_connect")
     def connect(dialect: Any, record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:

@@ -25,15 +25,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from cwgan.command_line import flatten, to_dict, without_passwords
 from cwgan.config import Config
 from cwgan.data import GzslDataset
-from cwgan.errors import InputError, Stopped
+from cwgan.errors import InputError, Stopped, StoreError
 from cwgan.files import locked
 
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `main` says where to look
 CONFIG_FILE = "config.yaml"
 _STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)
-
-
-class StoreError(OSError):
-    """MLflow's store cannot be reached, or refuses what it is given."""
 
 
 @dataclass

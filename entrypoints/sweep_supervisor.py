@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -54,14 +53,9 @@ def watch(search: "Search", told: set[int], closed: set[int], began: float) -> N
         OSError: too many trials in a row broke.
     """
     from cwgan import tracking
-    from cwgan.search import STORE_ERRORS
     from cwgan.trials import best_of, broken_in_a_row, in_state, shown
 
-    try:
-        failed, trials = search.recover(), search.trials()
-    except STORE_ERRORS as error:
-        print(f"database: {str(error).splitlines()[0]}; waiting", file=sys.stderr, flush=True)
-        return
+    failed, trials = search.recover(), search.trials()
     for trial in failed:
         if trial.number not in closed and "run_id" in trial.notes:
             tracking.end_lost(trial.notes["run_id"])

@@ -46,7 +46,8 @@ class Task:
         from cwgan.gan_cache import epochs_scored
         from cwgan.search import Search
 
-        return Search(self.study, self.storage, self.config.sweep, self.space, epochs_scored(self.config), self.config.seed)
+        is_known = bool(self.parent)
+        return Search(self.study, self.storage, self.config.sweep, self.space, epochs_scored(self.config), self.config.seed, is_known)
 
 
 def work(task: Task) -> None:
@@ -162,4 +163,4 @@ def _is_orphan() -> bool:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
