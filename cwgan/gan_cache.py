@@ -21,7 +21,16 @@ from typing import Any
 import torch
 
 from cwgan import __version__
-from cwgan.checkpoint import Checkpoint, load_checkpoint, load_classifier, load_generator, load_regressor, module_tensors, save_checkpoint
+from cwgan.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_classifier,
+    load_generator,
+    load_regressor,
+    module_tensors,
+    read_facts,
+    save_checkpoint,
+)
 from cwgan.command_line import to_dict
 from cwgan.comparison import spread
 from cwgan.config import Config
@@ -64,7 +73,7 @@ class KeptGan:
         """
         while not self._file(epoch).is_file():
             if self._gan is None:
-                self._gan = self._begun()
+                self._gan = self._begun(epoch)
                 self._curve = train_gan(self._gan, SeenRows.of(self.dataset).to(self._gan.rng.device))
             terms = next(self._curve)
             at = self._gan.epoch
@@ -86,8 +95,8 @@ class KeptGan:
         generators: list[Generator] = [load_generator(load_checkpoint(self._file(at))) for at in [*earlier, epoch]]
         return score_generator(self.config, self.dataset, generators)
 
-    def _begun(self) -> Gan:
-        """Return the GAN as it was when training last stopped, or a new one."""
+    def _begun(self, epoch: int) -> Gan:
+        """Return the GAN as it was when training last stopped, if that was before an epoch, or a new one."""
         config, dataset = self.config, self.dataset
         check_range(config.gan.output, dataset)
         judges = self._judges()
@@ -95,7 +104,8 @@ class KeptGan:
         rng, device = stage_rng(config.seed, "gan"), find_device(config.device)
         gan = build_gan(dataset.feature_size, dataset.attribute_size, config.gan, rng, regressor, monitor, device)
         state = self.folder / "state.safetensors"
-        self.is_new = not state.is_file()
+        # A search that scores at other epochs may have gone past the one that is wanted.
+        self.is_new = not state.is_file() or read_facts(state)["epoch"] >= epoch
         if not self.is_new:
             gan.restore(load_checkpoint(state))
         return gan

@@ -30,6 +30,8 @@ FIXED = {
 }
 """Parameters that decide what is measured rather than how well, or that a search chooses by itself."""
 
+SEVERAL = "a list of at least two different values, each a number, text, true or false"
+
 Value = float | int | bool | str
 Point = Mapping[str, Value]
 
@@ -69,19 +71,19 @@ def read_space(name: str, config: Config) -> dict[str, Range | Choices]:
     layer = read_layer(path)
     if not layer:
         raise InputError(path, "search space", "no parameter", "at least one, as gan.cycle_weight: {low: 0.001, high: 10, log: true}")
-    known = [key for key in flatten(to_dict(config)) if _is_searchable(key)]
+    flat = flatten(to_dict(config))
+    known = [key for key in flat if _is_searchable(key)]
     space: dict[str, Range | Choices] = {}
     for key, entry in layer.items():
         if key not in known:
-            raise InputError(
-                path, key, "a parameter that cannot be searched", nearest(str(key), known).replace("--help", "the configuration")
-            )
-        space[key] = _entry(path, key, entry, flatten(to_dict(config))[key])
-        for value in _ends(space[key]):
-            try:
-                placed(config, {key: value})
-            except InputError as error:
-                raise InputError(path, key, value, str(error)) from None
+            allowed = nearest(str(key), known).replace("--help", "the configuration, by their dotted names")
+            raise InputError(path, key, "a parameter that cannot be searched", allowed)
+        space[key] = _entry(path, key, entry, flat[key])
+        taken = tuple(_taken(path, config, key, value) for value in _ends(space[key]))
+        if isinstance(space[key], Choices):
+            if len(set(taken)) < len(taken):
+                raise InputError(path, key, f"choices {list(taken)}", SEVERAL)
+            space[key] = Choices(taken)
     return space
 
 
@@ -144,12 +146,12 @@ def _entry(path: Path, key: str, entry: Any, default: Any) -> Range | Choices:
     allowed = "{low: number, high: number, log: true or false}, or {choices: [values]}"
     if isinstance(entry, Mapping) and set(entry) == {"choices"}:
         choices = entry["choices"]
-        if isinstance(choices, list) and len({str(value) for value in choices}) == len(choices) > 1:
+        if isinstance(choices, list) and len(choices) > 1 and all(isinstance(value, Value) for value in choices):
             return Choices(tuple(choices))
-        raise InputError(path, key, f"choices {choices!r}", "a list of at least two different values")
+        raise InputError(path, key, f"choices {choices!r}", SEVERAL)
     if not isinstance(entry, Mapping) or not {"low", "high"} <= set(entry) <= {"low", "high", "log"}:
         raise InputError(path, key, repr(entry), allowed)
-    low, high, log = entry["low"], entry["high"], entry.get("log", False)
+    low, high, log = _number(entry["low"]), _number(entry["high"]), entry.get("log", False)
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in (low, high)) or not isinstance(log, bool):
         raise InputError(path, key, repr(dict(entry)), allowed)
     if isinstance(default, bool | str) or (isinstance(default, list) and key != COUNT):
@@ -160,6 +162,28 @@ def _entry(path: Path, key: str, entry: Any, default: Any) -> Range | Choices:
     if not low < high or (log and low <= 0):
         raise InputError(path, key, f"{low} to {high}", f"low below high{', and low above 0 with log' if log else ''}")
     return Range(low, high, log, is_whole)
+
+
+def _number(value: Any) -> Any:
+    """Return as a number what YAML takes for text, such as 1e-3; anything else as it is."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _taken(path: Path, config: Config, key: str, value: Value) -> Value:
+    """Return a value as its parameter takes it: 1 as 1.0 where that is a float.
+
+    Raises:
+        InputError: a value that its parameter cannot take.
+    """
+    try:
+        flat = flatten(to_dict(placed(config, {key: value})))
+    except InputError as error:
+        raise InputError(path, key, value, str(error).rpartition("allowed: ")[2]) from None
+    taken: Value = flat[key][0] if key == COUNT else flat[key]
+    return taken
 
 
 def _ends(entry: Range | Choices) -> tuple[Value, ...]:

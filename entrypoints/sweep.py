@@ -14,7 +14,7 @@ from cwgan.errors import InputError
 from entrypoints import main
 from entrypoints.launch import reported
 from entrypoints.sweep_report import final, report
-from entrypoints.sweep_supervisor import supervise
+from entrypoints.sweep_supervisor import SweepError, supervise
 from entrypoints.sweep_worker import Task
 
 if TYPE_CHECKING:
@@ -62,10 +62,12 @@ def conduct(flags: list[str], arguments: Arguments) -> None:
                 print(f"study '{search.name}': {search.asked()} trials asked for; parent run {run.run_id}", flush=True)
                 try:
                     supervise(task, search)
-                finally:
-                    text = report(run, config, task.space, search)
+                except (KeyboardInterrupt, SweepError):
+                    report(run, config, task.space, search)
+                    raise
+                text, listed = report(run, config, task.space, search)
                 if config.sweep.final:
-                    final(run, config, search, text)
+                    final(run, config, search, text, listed)
             main.say_where(run)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cwgan.tracking import Run
 
 
-def report(run: "Run", config: Config, space: "Space", search: "Search") -> str:
+def report(run: "Run", config: Config, space: "Space", search: "Search") -> tuple[str, str]:
     """Put on the parent run what came out: the best setting as values, metrics and a layer, the table of trials, and pictures.
 
     Args:
@@ -24,7 +24,7 @@ def report(run: "Run", config: Config, space: "Space", search: "Search") -> str:
         search: as far as it has got.
 
     Returns:
-        What stands at the head of the run's page, in Markdown.
+        What stands at the head of the run's page, in Markdown: the answer, and the table of trials.
     """
     from cwgan import figures
     from cwgan.search_space import COUNT, Range, point_of
@@ -37,9 +37,8 @@ def report(run: "Run", config: Config, space: "Space", search: "Search") -> str:
     run.log_scores({**counts, "gan_trainings": begun})
     listed = table(trials, list(space), f"#/experiments/{run.experiment_id}/runs/")
     if best is None:
-        text = f"No trial was completed.\n\n{listed}"
-        run.describe(text)
-        return text
+        run.describe(f"No trial was completed.\n\n{listed}")
+        return "No trial was completed.", listed
     default = next((trial for trial in in_state(trials, "COMPLETE") if trial.point == point_of(config, space)), None)
     lines = [
         f"**Best: {objective} {100 * (best.value or 0):.1f} %** on validation classes, trial {best.number}, epoch {best.notes['epoch']}: "
@@ -68,17 +67,17 @@ def report(run: "Run", config: Config, space: "Space", search: "Search") -> str:
         pair = (numeric[0], COUNT if COUNT in numeric else numeric[1])
         figures.search_surface(run.folder / "surface.png", trials, space, pair, objective)
     print("\n" + text.replace("**", "").replace("`", ""), flush=True)
-    return f"{text}\n\n{listed}"
+    return text, listed
 
 
-def final(run: "Run", config: Config, search: "Search", text: str) -> None:
+def final(run: "Run", config: Config, search: "Search", text: str, listed: str) -> None:
     """Train the best and the preset's own setting under the final protocol, once per seed, and put them side by side.
 
     Args:
         run: the parent.
         config: that the search started from.
         search: done.
-        text: what stands at the head of the parent's page, and stays below the table.
+        text, listed: what stands at the head of the parent's page; the new table comes between them.
     """
     from cwgan import comparison
     from cwgan.trials import best_of, configured
@@ -94,8 +93,8 @@ def final(run: "Run", config: Config, search: "Search", text: str) -> None:
         spreads[name] = comparison.spread(main.repeated(run, runs, {}))
     run.log_scores({**comparison.logged(spreads["best"]), **comparison.logged(spreads["default"], "default/")})
     rows = {name: comparison.by_protocol(spread)["test"] for name, spread in spreads.items()}
-    written = comparison.table(f"test rows, {len(seeds)} seeds", rows)
+    written = comparison.table(f"test rows, seeds {', '.join(map(str, seeds))}", rows)
     (run.folder / "final.md").write_text(written)
-    run.describe(f"{written}\n{text}")
+    run.describe(f"{text}\n\n{written}\n{listed}")
     search.note("final", {"trial": best.number, "seeds": seeds})
     print(f"\n{written}")

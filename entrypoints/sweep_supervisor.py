@@ -17,6 +17,10 @@ BROKEN_IN_A_ROW = 20
 LOOKS_EVERY = 1.0
 
 
+class SweepError(OSError):
+    """Too many workers or trials broke."""
+
+
 def supervise(task: Task, search: "Search") -> None:
     """Keep workers going until the study is done, give up those that vanished, and say what every trial came to."""
     context = multiprocessing.get_context("spawn")
@@ -35,7 +39,7 @@ def supervise(task: Task, search: "Search") -> None:
                 workers.remove(worker)
                 lost += 1
                 if (worker.exitcode > 0 and not search.is_done()) or lost > LOST:
-                    raise OSError(f"a worker ended with status {worker.exitcode}; what it said stands above")
+                    raise SweepError(f"a worker ended with status {worker.exitcode}; what it said stands above")
             time.sleep(LOOKS_EVERY)
     finally:
         for worker in workers:
@@ -50,7 +54,7 @@ def watch(search: "Search", told: set[int], closed: set[int], began: float) -> N
     """Recover the trials of vanished workers, end their runs, and say what ended since the last look.
 
     Raises:
-        OSError: too many trials in a row broke.
+        SweepError: too many trials in a row broke.
     """
     from cwgan import tracking
     from cwgan.trials import best_of, broken_in_a_row, in_state, shown
@@ -76,5 +80,5 @@ def watch(search: "Search", told: set[int], closed: set[int], began: float) -> N
         seconds = f"({trial.ended - trial.began:.1f} s)"
         print(f"{done} trial {trial.number} {trial.state.lower()}: {value}  {point}  {seconds}  {so_far}", flush=True)
     if broken_in_a_row(trials, began) >= BROKEN_IN_A_ROW:
-        newest = max(in_state(trials, "FAIL"), key=lambda trial: trial.ended)
-        raise OSError(f"{BROKEN_IN_A_ROW} trials in a row broke; the last: {newest.notes.get('error', 'worker vanished')}")
+        newest = max((trial for trial in trials if "error" in trial.notes), key=lambda trial: trial.ended)
+        raise SweepError(f"{BROKEN_IN_A_ROW} trials in a row broke; the last: {newest.notes['error']}")
