@@ -14,6 +14,7 @@ from cwgan.cuda import Replayed
 from cwgan.errors import InputError
 from cwgan.gradients import allocate, critic_backward, generator_backward, generator_forward
 from cwgan.networks import Critic, Generator, Regressor, SoftmaxClassifier
+from cwgan.products import register
 
 CPU = torch.device("cpu")
 
@@ -76,6 +77,8 @@ class Gan:
             )
             for player in (self.generator, self.critic)
         )
+        register(self.generator.output_weight, self.generator_optimizer)
+        register(self.critic.feature_weight, self.critic_optimizer)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint must hold to continue bit for bit."""
