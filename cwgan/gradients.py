@@ -78,8 +78,8 @@ def critic_backward(
     hidden = torch.empty(3 * batch, len(critic.hidden_bias), dtype=real.dtype, device=real.device)
     real_hidden, fake_hidden, mixed_hidden = hidden.split(batch)
     attribute_part = critic.attribute_part(attributes)
-    both_hidden = hidden[: 2 * batch].view(2, batch, -1)
-    torch.add(multiply_transposed(inputs[: 2 * batch], critic.feature_weight).view_as(both_hidden), attribute_part, out=both_hidden)
+    multiply_transposed(inputs[: 2 * batch], critic.feature_weight, out=hidden[: 2 * batch])
+    hidden[: 2 * batch].view(2, batch, -1).add_(attribute_part)
     if mix.shape[1] == 1:
         torch.lerp(fake_hidden, real_hidden, mix, out=mixed_hidden)
     else:

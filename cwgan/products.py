@@ -46,10 +46,15 @@ def multiply(rows: Float[Tensor, "batch outputs"], weight: Float[Tensor, "output
     return rows @ weight if copy is None else (rows.bfloat16() @ copy).float()
 
 
-def multiply_transposed(rows: Float[Tensor, "batch inputs"], weight: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "batch outputs"]:
-    """Return rows W': the way through a layer."""
+def multiply_transposed(
+    rows: Float[Tensor, "batch inputs"], weight: Float[Tensor, "outputs inputs"], out: Float[Tensor, "batch outputs"] | None = None
+) -> Float[Tensor, "batch outputs"]:
+    """Return rows W', in a place of the caller's if one is given: the way through a layer."""
     copy = _copy_of(weight)
-    return rows @ weight.t() if copy is None else (rows.bfloat16() @ copy.t()).float()
+    if copy is None:
+        return torch.mm(rows, weight.t(), out=out)
+    product = rows.bfloat16() @ copy.t()
+    return product.float() if out is None else out.copy_(product)
 
 
 def add_multiply_transposed(
