@@ -109,12 +109,11 @@ cwgan.gan.critic_step = spy
 def mlflow_share(folder: Path) -> dict[str, float]:
     """Return what logging an epoch's terms takes, in seconds and as a share of a GAN epoch at CUB's sizes."""
     body = """
-from benchmarks.step import SHAPES, prepare
+from benchmarks.step import SHAPES, our_steps
 from benchmarks.timing import interleave
 from cwgan.config import Config
 from cwgan import tracking
-critic, generator = prepare(*SHAPES["CUB, 1024 sentences"])
-step = sum(interleave(works, 3)["ours"] for works in (critic, generator))
+step = sum(interleave(our_steps(SHAPES["CUB, 1024 sentences"], "float32"), 3).values())
 terms = {f"gan/{name}": 1.0 for name in "critic wasserstein gradient_penalty generator adversarial cycle monitor_accuracy".split()}
 with tracking.session() as scratch, tracking.run("bench", Config(), (), {}, scratch) as opened:
     epochs = iter(range(1, 1000))

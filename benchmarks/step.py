@@ -8,17 +8,19 @@ Run: python -m benchmarks.step [--quick]
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.timing import interleave, machine, print_table
+from benchmarks.timing import elsewhere, interleave, machine, print_table
 from cwgan.config import GanConfig
 from cwgan.gan import SeenRows, build_gan, critic_step, generator_step
+from cwgan.machine import PRECISIONS, set_up
 from cwgan.networks import Regressor, SoftmaxClassifier, freeze
 
-BATCH, HIDDEN = 64, 4096
+BATCH, HIDDEN, ROWS = 64, 4096, 1024
 SHAPES = {
     "CUB, 1024 sentences": (2048, 1024, 200, 150),
     "CUB, 312 attributes": (2048, 312, 200, 150),
@@ -26,6 +28,9 @@ SHAPES = {
     "SUN": (2048, 102, 717, 645),
     "FLO": (2048, 1024, 102, 82),
 }
+BOUNDS = {"float32": {"bound": torch.float32}, "bfloat16": {"bound": torch.float32, "strict bound": torch.bfloat16}}
+"""Type of the matrices whose products are timed for a bound. The strict one does not count rounding, nor float32 gradients."""
+
 CONFIG = GanConfig(hidden_size=HIDDEN, batch_size=BATCH)
 
 
@@ -88,10 +93,10 @@ def least_seconds(features: int, attributes: int, flops_per_second: float, bytes
     }
 
 
-def machine_rates(features: int) -> tuple[float, float]:
-    """Measure the best product rate at the step's shapes [flop/s], and fused Adam's traffic [byte/s]."""
-    rows, weight = torch.rand(2 * BATCH, features), torch.rand(HIDDEN, features)
-    errors, out, hidden = torch.rand(2 * BATCH, HIDDEN), torch.empty(HIDDEN, features), torch.empty(2 * BATCH, HIDDEN)
+def machine_rates(features: int, dtype: torch.dtype) -> tuple[float, float]:
+    """Measure the best product rate of matrices of a type at the step's shapes [flop/s], and fused Adam's traffic [byte/s]."""
+    rows, weight, errors = (torch.rand(*shape).to(dtype) for shape in ((2 * BATCH, features), (HIDDEN, features), (2 * BATCH, HIDDEN)))
+    out, hidden = torch.empty_like(weight), torch.empty_like(errors)
     flops = 2 * len(rows) * HIDDEN * features
     parameter = torch.rand(HIDDEN, 3072)
     parameter.grad = torch.rand(HIDDEN, 3072)
@@ -108,38 +113,49 @@ def machine_rates(features: int) -> tuple[float, float]:
     return flops / min(seconds["forward"], seconds["backward"]), 28 * parameter.numel() / seconds["adam"]
 
 
-def prepare(
-    features: int, attributes: int, classes: int, seen: int
-) -> tuple[dict[str, Callable[[], object]], dict[str, Callable[[], object]]]:
-    """Return the critic's and the generator's step, ours and the usual, on the same rows."""
+def random_rows(features: int, attributes: int, classes: int, seen: int) -> SeenRows:
+    """Return random rows to train on."""
     rng = torch.Generator().manual_seed(0)
-    rows = 1024
-    data = SeenRows(
-        torch.rand(rows, features, generator=rng),
-        torch.randint(seen, (rows,), generator=rng),
-        torch.arange(rows),
+    return SeenRows(
+        torch.rand(ROWS, features, generator=rng),
+        torch.randint(seen, (ROWS,), generator=rng),
+        torch.arange(ROWS),
         torch.rand(classes, attributes, generator=rng),
         torch.arange(seen, classes),
     )
+
+
+def our_steps(sizes: tuple[int, int, int, int], precision: str) -> dict[str, Callable[[], object]]:
+    """Return our critic step and generator step, each on a batch drawn anew."""
+    set_up(torch.get_num_threads(), precision)
+    features, attributes, _, seen = sizes
+    data, rng = random_rows(*sizes), torch.Generator().manual_seed(0)
     judges = freeze(Regressor(features, attributes, rng)), freeze(SoftmaxClassifier(features, torch.arange(seen), rng))
     gan = build_gan(features, attributes, CONFIG, rng, *judges)
-    usual = UsualStep(features, attributes)
+    return {
+        "critic": lambda: critic_step(gan, data, torch.randint(ROWS, (BATCH,), generator=rng)),
+        "generator": lambda: generator_step(gan, data, torch.randint(ROWS, (BATCH,), generator=rng)),
+    }
 
-    def batch() -> Tensor:
-        return torch.randint(rows, (BATCH,), generator=rng)
 
-    def usual_critic() -> Tensor:
-        chosen = batch()
+def usual_steps(sizes: tuple[int, int, int, int]) -> dict[str, Callable[[], object]]:
+    """Return the usual critic step and generator step, each on a batch drawn anew."""
+    data, usual = random_rows(*sizes), UsualStep(*sizes[:2])
+
+    def critic() -> Tensor:
+        chosen = torch.randint(ROWS, (BATCH,))
         return usual.critic_step(data.features[chosen], data.attributes[data.labels[chosen]])
 
-    return (
-        {"usual": usual_critic, "ours": lambda: critic_step(gan, data, batch())},
-        {"usual": lambda: usual.generator_step(data.attributes[data.labels[batch()]]), "ours": lambda: generator_step(gan, data, batch())},
-    )
+    return {
+        "critic": critic,
+        "generator": lambda: usual.generator_step(data.attributes[data.labels[torch.randint(ROWS, (BATCH,))]]),
+    }
 
 
 def measure(blocks: int, precision: str, shapes: dict[str, tuple[int, int, int, int]]) -> dict[str, dict[str, float]]:
     """Time both steps at every shape and print the table.
+
+    Ours run in a process that is set up as `entrypoints.launch` sets up the program's, the usual ones in a plain one.
 
     Args:
         blocks: of timing.
@@ -148,33 +164,29 @@ def measure(blocks: int, precision: str, shapes: dict[str, tuple[int, int, int, 
     """
     results: dict[str, dict[str, float]] = {}
     for name, sizes in shapes.items():
-        critic, generator = prepare(*sizes)
-        times = {}
-        for step, works in (("critic", critic), ("generator", generator)):
-            ours = works["ours"]
-
-            def precise(ours: Callable[[], object] = ours) -> None:
-                with_precision(precision, ours)
-
-            for way, seconds in interleave({"usual": works["usual"], "ours": precise}, blocks, repeats=3).items():
-                times[f"{step} {way}"] = seconds
-        rates = with_precision(precision, lambda width=sizes[0]: machine_rates(width))
-        bound = least_seconds(sizes[0], sizes[1], *rates)
+        usual, times = usual_steps(sizes), {}
+        with elsewhere({"THP_MEM_ALLOC_ENABLE": "1"}, our_steps, sizes, precision) as ours:
+            for step in ("critic", "generator"):
+                for way, seconds in interleave({"usual": usual[step], "ours": partial(ours, step)}, blocks, repeats=3).items():
+                    times[f"{step} {way}"] = seconds
+        del usual
+        bounds = {
+            bound: sum(least_seconds(*sizes[:2], *with_precision(precision, partial(machine_rates, sizes[0], dtype))).values())
+            for bound, dtype in BOUNDS[precision].items()
+        }
         total = {way: times[f"critic {way}"] + times[f"generator {way}"] for way in ("usual", "ours")}
         results[name] = {
             **{key: 1e3 * value for key, value in times.items()},
-            "bound": 1e3 * sum(bound.values()),
+            **{bound: 1e3 * seconds for bound, seconds in bounds.items()},
             "speed-up": total["usual"] / total["ours"],
-            "over bound": total["ours"] / sum(bound.values()),
-            "Gflop/s": rates[0] / 1e9,
-            "GB/s": rates[1] / 1e9,
+            **{f"over {bound}": total["ours"] / seconds for bound, seconds in bounds.items()},
         }
     print(f"critic + generator step, batch {BATCH}, hidden {HIDDEN}, our products in {precision}, milliseconds")
     head = ["shape", *next(iter(results.values()))]
     print_table(
         head,
         [
-            [name, *(f"{value:.{2 if key in ('speed-up', 'over bound') else 0}f}" for key, value in row.items())]
+            [name, *(f"{value:.{2 if key.startswith(('speed-up', 'over')) else 0}f}" for key, value in row.items())]
             for name, row in results.items()
         ],
     )
@@ -183,7 +195,7 @@ def measure(blocks: int, precision: str, shapes: dict[str, tuple[int, int, int, 
 
 def with_precision(precision: str, work: Callable[[], object]) -> object:
     """Call a work with the products in one precision, and return to float32 after it."""
-    torch.set_float32_matmul_precision({"float32": "highest", "bfloat16": "medium"}[precision])
+    torch.set_float32_matmul_precision(PRECISIONS[precision])
     try:
         return work()
     finally:

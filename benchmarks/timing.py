@@ -1,17 +1,23 @@
 """Timing that can be believed on a noisy machine: warm-up, interleaved blocks, medians, ratios within one run."""
 
 import json
+import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 
+Works = Mapping[str, Callable[[], object]]
 
-def interleave(works: Mapping[str, Callable[[], object]], blocks: int, repeats: int = 1) -> dict[str, float]:
+
+def interleave(works: Works, blocks: int, repeats: int = 1) -> dict[str, float]:
     """Time several works in turn, block after block, and return each one's median seconds per call.
 
     Args:
@@ -28,6 +34,44 @@ def interleave(works: Mapping[str, Callable[[], object]], blocks: int, repeats: 
             if block:
                 seconds[name].append((time.perf_counter() - began) / repeats)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+@contextmanager
+def elsewhere(environment: Mapping[str, str], make: Callable[..., Works], *arguments: object) -> Iterator[Callable[[str], None]]:
+    """Keep works in a process of their own; yield a function that does one of them, by name, and returns when it is done.
+
+    Args:
+        environment: what the process is started with besides this one's variables.
+        make: returns the works, there; a function of a module.
+        arguments: of `make`.
+    """
+    here, there = Pipe()
+    process = get_context("spawn").Process(target=_serve, args=(there, torch.get_num_threads(), make, arguments), daemon=True)
+    before = dict(os.environ)
+    os.environ.update(environment)
+    process.start()
+    os.environ.clear()
+    os.environ.update(before)
+    there.close()  # so that `recv` below ends with an error if the process does
+
+    def work(name: str) -> None:
+        here.send(name)
+        here.recv()
+
+    try:
+        yield work
+    finally:
+        here.close()
+        process.join()
+
+
+def _serve(connection: Connection, threads: int, make: Callable[..., Works], arguments: tuple[object, ...]) -> None:
+    torch.set_num_threads(threads)
+    works = make(*arguments)
+    with suppress(EOFError):
+        while True:
+            works[connection.recv()]()
+            connection.send(None)
 
 
 def machine() -> str:

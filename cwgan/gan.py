@@ -15,6 +15,7 @@ from cwgan.data import GzslDataset
 from cwgan.errors import InputError
 from cwgan.gradients import allocate, critic_backward, generator_backward, generator_forward
 from cwgan.networks import Critic, Generator, Regressor, SoftmaxClassifier
+from cwgan.products import register
 
 CPU = torch.device("cpu")
 
@@ -82,6 +83,8 @@ class Gan:
             )
             for player in (self.generator, self.critic)
         )
+        register(self.generator.output_weight, self.generator_optimizer)
+        register(self.critic.feature_weight, self.critic_optimizer)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint must hold to continue bit for bit."""

@@ -40,6 +40,7 @@ from torch.nn import functional
 
 from cwgan.losses import gradient_penalty, wasserstein_estimate
 from cwgan.networks import Critic, Generator, Regressor, SoftmaxClassifier, through_leaky_relu
+from cwgan.products import multiply, multiply_transposed
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """Of a network's outputs and targets; a mean over the batch."""
@@ -77,7 +78,7 @@ def critic_backward(
     hidden = torch.empty(3 * batch, len(critic.hidden_bias), dtype=real.dtype, device=real.device)
     real_hidden, fake_hidden, mixed_hidden = hidden.split(batch)
     attribute_part = critic.attribute_part(attributes)
-    torch.mm(inputs[: 2 * batch], critic.feature_weight.t(), out=hidden[: 2 * batch])
+    multiply_transposed(inputs[: 2 * batch], critic.feature_weight, out=hidden[: 2 * batch])
     hidden[: 2 * batch].view(2, batch, -1).add_(attribute_part)
     if mix.shape[1] == 1:
         torch.lerp(fake_hidden, real_hidden, mix, out=mixed_hidden)
@@ -85,14 +86,14 @@ def critic_backward(
         mixed_hidden.copy_(critic.hidden_input(fake.lerp(real, mix), attribute_part))
 
     errors = through_leaky_relu(critic.output_weight, hidden, critic.leaky_slope)
-    slope = errors[2 * batch :] @ critic.feature_weight
+    slope = multiply(errors[2 * batch :], critic.feature_weight)
     penalty = gradient_penalty(slope)
     norm = slope.norm(dim=1, keepdim=True)
     # A slope of exactly zero has no direction; autograd's norm has the subgradient 0 there, and so has this.
     scale = torch.where(norm > 0, 2 * penalty_weight / batch * (1 - 1 / norm), 0.0)
     pull = torch.mul(slope, scale, out=inputs[2 * batch :])
 
-    activations = functional.leaky_relu(hidden[: 2 * batch], critic.leaky_slope)
+    activations = functional.leaky_relu_(hidden[: 2 * batch], critic.leaky_slope)
     scores = activations @ critic.output_weight + critic.output_bias
     wasserstein = wasserstein_estimate(scores[:batch], scores[batch:])
     errors[:batch] /= -batch
@@ -102,7 +103,7 @@ def critic_backward(
     both = errors[:batch] + errors[batch : 2 * batch]
     torch.mm(both.t(), attributes, out=critic.attribute_weight.grad)
     torch.sum(both, 0, out=critic.hidden_bias.grad)
-    through_penalty = through_leaky_relu(pull @ critic.feature_weight.t(), mixed_hidden, critic.leaky_slope).sum(0)
+    through_penalty = through_leaky_relu(multiply_transposed(pull, critic.feature_weight), mixed_hidden, critic.leaky_slope).sum(0)
     torch.sub(activations[batch:].mean(0), activations[:batch].mean(0), out=critic.output_weight.grad).add_(through_penalty)
     return {"critic": penalty_weight * penalty - wasserstein, "wasserstein": wasserstein, "gradient_penalty": penalty}
 
@@ -136,7 +137,7 @@ def generator_backward(
     error = generator.through_output(gradient, fake)
     torch.mm(error.t(), hidden, out=generator.output_weight.grad)
     torch.sum(error, 0, out=generator.output_bias.grad)
-    inner = through_leaky_relu(error @ generator.output_weight, hidden, generator.leaky_slope)
+    inner = through_leaky_relu(multiply(error, generator.output_weight), hidden, generator.leaky_slope)
     torch.mm(inner.t(), attributes, out=generator.attribute_weight.grad)
     torch.mm(inner.t(), noise, out=generator.noise_weight.grad)
     torch.sum(inner, 0, out=generator.hidden_bias.grad)

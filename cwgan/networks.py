@@ -13,6 +13,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cwgan.products import add_multiply_transposed
+
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -64,7 +66,7 @@ class Generator(nn.Module):
     ) -> Float[Tensor, "batch features"]:
         """Return the features, given what `attribute_part` returned for their classes, in whose place the hidden layer is built."""
         hidden = functional.leaky_relu_(attribute_part.addmm_(noise, self.noise_weight.t()), self.leaky_slope)
-        return self.activate(functional.linear(hidden, self.output_weight, self.output_bias))
+        return self.activate(add_multiply_transposed(self.output_bias, hidden, self.output_weight))
 
     def activate(self, values: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:
         """Apply what the network ends in, in place."""
@@ -79,7 +81,7 @@ class Generator(nn.Module):
     ) -> Float[Tensor, "batch features"]:
         """Return the gradient before the last activation, given that of the features: times 1 or 0, or y (1 - y), or 1."""
         if self.output == "relu":
-            return gradient * (features > 0)
+            return torch.ops.aten.threshold_backward(gradient, features, 0)
         return gradient * features * (1 - features) if self.output == "sigmoid" else gradient
 
 
@@ -112,7 +114,7 @@ class Critic(nn.Module):
         self, features: Float[Tensor, "batch features"], attribute_part: Float[Tensor, "batch hidden"]
     ) -> Float[Tensor, "batch hidden"]:
         """Return the hidden layer before LeakyReLU."""
-        return torch.addmm(attribute_part, features, self.feature_weight.t())
+        return add_multiply_transposed(attribute_part, features, self.feature_weight)
 
 
 class Regressor(nn.Module):
@@ -159,7 +161,7 @@ def through_leaky_relu(
     gradient: Float[Tensor, "*batch hidden"], hidden: Float[Tensor, "batch hidden"], leaky_slope: float
 ) -> Float[Tensor, "batch hidden"]:
     """Return a gradient with respect to LeakyReLU's input, given that of its output, and its input or output."""
-    return torch.where(hidden > 0, gradient, leaky_slope * gradient)
+    return torch.ops.aten.leaky_relu_backward(gradient, hidden, leaky_slope, False)
 
 
 def freeze(module: Module) -> Module:

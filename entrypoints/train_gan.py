@@ -30,7 +30,7 @@ ARTIFACTS = {"pretrained": "judges.safetensors", "resume": "gan.safetensors"}
 
 def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, Path]) -> dict[str, list[tuple[int, float]]]:
     """Train, then draw the curves; return them by name."""
-    from cwgan import figures, training
+    from cwgan import training
 
     if "pretrained" in files and ("resume" in files or (config.monitor.train and config.regressor.train)):
         raise InputError(
@@ -45,6 +45,8 @@ def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, P
 
     training.train(config, dataset, run.folder, log, files.get("pretrained"), files.get("resume"))
     if history:
+        from cwgan import figures  # here, as its import takes half a second that the first epoch need not wait for
+
         figures.training_curves(run.folder / "training_curves.png", history)
     return history
 

@@ -12,12 +12,11 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-ENTRY_POINTS = sorted(
-    {path.stem for path in (ROOT / "entrypoints").glob("*.py")} - {"__init__", "launch", "sweep_worker", "sweep_report", "sweep_supervisor"}
-)
+SHARED = {"__init__", "launch", "sweep_worker", "sweep_supervisor", "sweep_report"}
+ENTRY_POINTS = sorted({path.stem for path in (ROOT / "entrypoints").glob("*.py")} - SHARED)
 FLOORS = (
     "errors options config command_line search_space trials"
-    " progress files data numbers xlsa17 hdf5 sources scaling networks losses gradients cuda machine"
+    " progress files data numbers xlsa17 hdf5 sources scaling networks products losses gradients cuda machine"
     " metrics calibration diagnostics selection comparison checkpoint __init__",
     "gan supervised synthesis snapshots evaluation results",
     "pipeline training gan_cache figures",
@@ -82,7 +81,7 @@ def test_only_one_module_imports(package, wall):
     assert importers == ({wall} if wall in MODULES else set())
 
 
-@pytest.mark.parametrize("module", ["networks", "losses", "gradients", "metrics", "calibration", "diagnostics"])
+@pytest.mark.parametrize("module", ["networks", "products", "losses", "gradients", "metrics", "calibration", "diagnostics"])
 def test_what_takes_tensors_and_numbers_knows_no_config(module):
     assert "cwgan.config" not in MODULES[f"cwgan.{module}"]
 
