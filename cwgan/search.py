@@ -204,13 +204,16 @@ class Search:
 
         The lead falls to whoever asks when its holder has not renewed it for as long as makes a worker vanished.
         """
-        held = self.noted("leader") or {}
-        now = time.time()
-        is_ours = held.get("who") in (None, self.identity) or _is_gone(held["who"])
-        if not is_ours and now - held["at"] < GRACE * self.options.heartbeat:
+        held, now = self.noted("leader"), time.time()
+        if held is None and not self.is_new:
+            return False  # the command that made the study is about to take it
+        is_mine = bool(held) and held["who"] == self.identity
+        if held and not is_mine and not _is_gone(held["who"]) and now - held["at"] < GRACE * self.options.heartbeat:
             return False
         self.note("leader", {"who": self.identity, "at": now})
-        return True
+        if not is_mine:
+            time.sleep(0.5)  # of several commands that take it at once, the last keeps it
+        return bool(self.noted("leader")["who"] == self.identity)
 
     @contextmanager
     def leading(self) -> Iterator[None]:

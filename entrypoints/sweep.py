@@ -138,13 +138,14 @@ def join(task: Task, search: "Search") -> None:
     until = time.monotonic() + LEADER_OPENS_WITHIN
     while not (parent := search.noted("run_id")):
         if time.monotonic() > until:
-            raise InputError(
-                "study", "parent run", f"none from {search.noted('leader')}", "a leading command that opens it; run this again"
-            )
+            search.note("leader", {})
+            raise InputError("study", "parent run", "none", "the run of a leading command; it is gone, run this again to lead")
         time.sleep(1)
     tracking.adopt(parent)
-    print(f"study '{search.name}': joined; parent run {parent} is led by {search.noted('leader')['who']}", flush=True)
+    leader = (search.noted("leader") or {}).get("who", "another command")
+    print(f"study '{search.name}': joined; parent run {parent} is led by {leader}", flush=True)
     supervise(dataclasses.replace(task, parent=parent), search)
+    print(f"done; {leader} writes the report on the parent run, and if it is gone, the same command does")
 
 
 if __name__ == "__main__":

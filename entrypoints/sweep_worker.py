@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cwgan.config import Config
+from cwgan.errors import InputError
 from entrypoints.launch import interruptible
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def work(task: Task) -> None:
                 except STORE_ERRORS as error:  # the trial is repeated once the database is back
                     print(f"worker: database: {_line(error)}", file=sys.stderr, flush=True)
                     time.sleep(WAITING)
-    except OSError as error:
+    except (InputError, OSError) as error:
         sys.exit(f"worker: {_line(error)}")
     except KeyboardInterrupt:
         sys.exit(130)

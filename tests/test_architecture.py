@@ -108,7 +108,7 @@ def test_conda_yaml_and_pyproject_pin_the_same_versions():
     conda = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
     pinned = next(item["pip"] for item in conda if isinstance(item, dict))
     assert sorted(pinned) == sorted(project["dependencies"])
-    assert all(re.fullmatch(r"[\w-]+==[\d.]+", pin) for pin in pinned)
+    assert all(re.fullmatch(r"[\w-]+(\[\w+\])?==[\d.]+", pin) for pin in pinned)
 
 
 def test_mlproject_offers_every_entry_point_and_no_other():
