@@ -136,7 +136,7 @@ def until_killed(config: Config, dataset: GzslDataset, folder: Path, epoch: int)
                 return
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3, 5])
+@pytest.mark.parametrize("epoch", [1, 3, 5])
 @pytest.mark.parametrize("gan", [{}, SNAPSHOTS], ids=["one generator", "snapshots"])
 def test_a_killed_training_goes_on_to_the_same_weights_and_scores(gan: dict, epoch: int, dataset: GzslDataset, tmp_path: Path) -> None:
     config = changed(gan=gan)

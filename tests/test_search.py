@@ -109,7 +109,7 @@ def test_the_same_seed_and_results_give_the_same_proposals_in_whatever_process_a
 
 
 def test_other_results_give_other_proposals_once_the_sampler_has_learnt(opened: Open) -> None:
-    times = RANDOM_TRIALS + 1
+    times = RANDOM_TRIALS + 2
     low = points(tried(opened(suffix=" low"), times, lambda attempt: -float(attempt.point[WEIGHT])))
     high = points(tried(opened(suffix=" high"), times, lambda attempt: float(attempt.point[WEIGHT])))
     assert low[:RANDOM_TRIALS] == high[:RANDOM_TRIALS]
