@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY_POINTS = sorted({path.stem for path in (ROOT / "entrypoints").glob("*.py")} - {"__init__", "launch"})
 FLOORS = (
-    "errors config command_line progress files data numbers xlsa17 hdf5 sources scaling networks losses gradients cuda machine"
+    "errors config command_line progress files data numbers xlsa17 hdf5 sources scaling means networks losses gradients cuda machine"
     " metrics calibration diagnostics selection comparison checkpoint __init__",
     "gan supervised synthesis snapshots evaluation results",
     "pipeline training figures",
@@ -79,7 +79,7 @@ def test_only_one_module_imports(package, wall):
     assert importers == ({wall} if wall in MODULES else set())
 
 
-@pytest.mark.parametrize("module", ["networks", "losses", "gradients", "metrics", "calibration", "diagnostics"])
+@pytest.mark.parametrize("module", ["networks", "losses", "gradients", "means", "metrics", "calibration", "diagnostics"])
 def test_what_takes_tensors_and_numbers_knows_no_config(module):
     assert "cwgan.config" not in MODULES[f"cwgan.{module}"]
 
