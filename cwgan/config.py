@@ -136,6 +136,13 @@ class GenerateConfig(Section):
     counts: list[int] = option(
         [300], "features per class, one number per domain; for 'all' [unseen, seen], as [1200, 300]", unit="rows", at_least=1
     )
+    mean_correction: float = option(
+        0.0,
+        "move each class's rows, as one, this share of the way to its mean as ridge regression on attributes predicts it; 0: not at all",
+        at_least=0,
+        at_most=1,
+    )
+    mean_ridge: float = option(0.2, "weight of the penalty in that regression, beside cosines of attributes", above=0)
     merge: bool = option(False, "also write the real training rows into the file, before the synthetic ones")
     npy: bool = option(False, "also write X.npy, Y.npy and A.npy (synthetic rows only)")
 

@@ -6,7 +6,7 @@ Each stage writes into the folder it is given and reads what the stage before it
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from cwgan.errors import InputError
 from cwgan.evaluation import Evaluation, evaluate
 from cwgan.files import written_whole
 from cwgan.machine import set_up
+from cwgan.means import move, predict_means, shifts_to
 from cwgan.networks import Generator, SoftmaxClassifier
 from cwgan.results import write_results
 from cwgan.scaling import scale
@@ -118,7 +119,6 @@ def generate(config: Config, dataset: GzslDataset, gan_file: Path, folder: Path)
     checkpoint = load_checkpoint(gan_file)
     check_same_classes(gan_file, checkpoint.facts["data"], dataset)
     generators = load_snapshots(checkpoint)
-    wanted = synthetic_labels(config.generate.domain, config.generate.counts, dataset)
     info = {
         "dataset": dataset.name,
         "domain": config.generate.domain,
@@ -130,7 +130,7 @@ def generate(config: Config, dataset: GzslDataset, gan_file: Path, folder: Path)
         "config": json.dumps(to_dict(config)),
         "data": json.dumps(describe(dataset)),
     }
-    labels, chunks = synthesize_from(generators, dataset.attributes, wanted, stage_rng(config.seed, "generate"))
+    labels, chunks = _make(config, dataset, generators)
     real_rows = dataset.trainval if config.generate.merge else dataset.trainval[:0]
     write_synthetic(folder / SYNTHETIC_FILE, dataset, labels, chunks, info, real_rows)
     if config.generate.npy:
@@ -167,8 +167,7 @@ def evaluate_classifier(config: Config, dataset: GzslDataset, classifier_file: P
 
 def score_generator(config: Config, dataset: GzslDataset, generators: Sequence[Generator]) -> dict[str, float]:
     """Synthesize, fit a final classifier and score it, all in memory; the scores by their logged names."""
-    wanted = synthetic_labels(config.generate.domain, config.generate.counts, dataset)
-    made_labels, made = synthesize_from(generators, dataset.attributes, wanted, stage_rng(config.seed, "generate"))
+    made_labels, made = _make(config, dataset, generators)
     replaces = config.classifier.operation == "replace" and not config.generate.merge
     real = dataset.trainval[:0] if replaces else dataset.trainval
     features, labels = torch.cat([dataset.features[real], *made]), torch.cat([dataset.labels[real], made_labels])
@@ -186,6 +185,20 @@ def rows_for(
 ) -> Float[Tensor, "rows features"]:
     """Generate a row per label in memory; a purpose has its own random draws, which disturb no other's."""
     return torch.cat(list(synthesize(generator, dataset.attributes, labels, stage_rng(config.seed, purpose))))
+
+
+def _make(
+    config: Config, dataset: GzslDataset, generators: Sequence[Generator]
+) -> tuple[Int64[Tensor, " rows"], Iterator[Float[Tensor, "chunk features"]]]:
+    """Make the synthetic rows, chunk by chunk, with their labels; moved towards predicted means where that is asked for."""
+    wanted = synthetic_labels(config.generate.domain, config.generate.counts, dataset)
+    labels, chunks = synthesize_from(generators, dataset.attributes, wanted, stage_rng(config.seed, "generate"))
+    if not config.generate.mean_correction:
+        return labels, chunks
+    rows = dataset.trainval
+    means = predict_means(dataset.features[rows], dataset.labels[rows], dataset.attributes, config.generate.mean_ridge)
+    _, again = synthesize_from(generators, dataset.attributes, wanted, stage_rng(config.seed, "generate"))
+    return labels, move(labels, chunks, config.generate.mean_correction * shifts_to(means, labels, again))
 
 
 def _fit_classifier(

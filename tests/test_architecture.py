@@ -16,7 +16,7 @@ SHARED = {"__init__", "launch", "sweep_worker", "sweep_supervisor", "sweep_repor
 ENTRY_POINTS = sorted({path.stem for path in (ROOT / "entrypoints").glob("*.py")} - SHARED)
 FLOORS = (
     "errors options config command_line search_space trials"
-    " progress files data numbers xlsa17 hdf5 sources scaling networks products losses gradients cuda machine"
+    " progress files data numbers xlsa17 hdf5 sources scaling means networks products losses gradients cuda machine"
     " metrics calibration diagnostics selection comparison checkpoint __init__",
     "gan supervised synthesis snapshots evaluation results",
     "pipeline training gan_cache figures",
@@ -81,7 +81,7 @@ def test_only_one_module_imports(package, wall):
     assert importers == ({wall} if wall in MODULES else set())
 
 
-@pytest.mark.parametrize("module", ["networks", "products", "losses", "gradients", "metrics", "calibration", "diagnostics"])
+@pytest.mark.parametrize("module", ["networks", "products", "losses", "gradients", "means", "metrics", "calibration", "diagnostics"])
 def test_what_takes_tensors_and_numbers_knows_no_config(module):
     assert "cwgan.config" not in MODULES[f"cwgan.{module}"]
 

@@ -18,6 +18,7 @@ from cwgan.config import ClassifierConfig, Config, GanConfig, GenerateConfig, Mo
 from cwgan.data import GzslDataset, validation_view
 from cwgan.errors import InputError
 from cwgan.hdf5 import save_hdf5
+from cwgan.means import predict_means
 from cwgan.snapshots import load_snapshots
 
 TINY = Config(
@@ -52,6 +53,26 @@ def test_scoring_in_memory_is_generating_training_and_scoring(tmp_path: Path, ga
     path, generator = pipeline.generate(TINY, numbers, gan_file, tmp_path)
     result = pipeline.train_classifier(TINY, numbers, path, tmp_path, ignore)
     assert pipeline.score_generator(TINY, numbers, [generator]) == result.scores
+
+
+def test_a_correction_is_the_same_in_memory_and_in_a_file_and_sees_no_test_row(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset
+) -> None:
+    wanted = GenerateConfig(domain="all", counts=[30, 20], mean_correction=1)
+    config = replace(TINY, generate=wanted)
+    features = numbers.features.clone()
+    features[torch.cat([numbers.test_seen, numbers.test_unseen])] = 9
+    means = predict_means(
+        numbers.features[numbers.trainval], numbers.labels[numbers.trainval], numbers.attributes, config.generate.mean_ridge
+    )
+    for dataset in (numbers, replace(numbers, features=features)):
+        path, generator = pipeline.generate(config, dataset, gan_file, tmp_path)
+        with h5py.File(path) as file:
+            made, labels = torch.from_numpy(file["train/X"][:]), torch.from_numpy(file["train/Y"][:]).long().flatten() - 1
+        for label in range(numbers.class_count):
+            torch.testing.assert_close(made[labels == label].mean(0), means[label])
+    result = pipeline.train_classifier(config, dataset, path, tmp_path, ignore)
+    assert pipeline.score_generator(config, dataset, [generator]) == result.scores
 
 
 def test_rows_come_from_the_snapshots_that_were_scored_while_training_also_after_a_resume(tmp_path: Path, numbers: GzslDataset) -> None:
