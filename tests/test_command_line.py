@@ -8,7 +8,7 @@ from cwgan.config import Config
 from cwgan.errors import InputError
 
 COMMAND = Command("test", "For tests.", SECTIONS)
-PRESETS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+PRESETS = sorted({path.stem for path in CONFIGS.glob("*.yaml")} - {"sweep"})
 
 
 @pytest.fixture
