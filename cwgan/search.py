@@ -5,14 +5,11 @@ that has fallen silent back into the queue.
 """
 
 import functools
-import os
 import random
-import socket
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cwgan.config import SweepConfig
 from cwgan.errors import InputError, Stopped, StoreError
+from cwgan.leadership import Leadership
 from cwgan.search_space import Choices, Point, Range, Space, Value, all_points, size
 from cwgan.trials import FINISHED, Trial, in_state
 
@@ -110,7 +108,6 @@ class Search:
         self.name, self.options, self.seed = name, options, seed
         self.plain_space = space
         self.space = {key: _distribution(entry) for key, entry in space.items()}
-        self.identity = f"{socket.gethostname()}:{os.getpid()}"
         storage = _storage(url, options.heartbeat, PATIENCE if is_known else 0)
         pruner = _pruner(options.pruner, epochs)
         try:
@@ -119,6 +116,8 @@ class Search:
         except optuna.exceptions.DuplicatedStudyError:
             self.study = optuna.load_study(storage=storage, study_name=name, pruner=pruner)
             self.is_new = False
+        self.leadership = Leadership(self.noted, self.note, self.is_new, options.heartbeat, GRACE * options.heartbeat)
+        self.identity = self.leadership.identity
 
     @patient
     def note(self, key: str, value: Any) -> None:
@@ -141,8 +140,10 @@ class Search:
         return [_plain(trial) for trial in self.study.get_trials(deepcopy=False)]
 
     def asked(self) -> int | float:
-        """Return how many trials are to be finished: those asked for, or as many as the space has points."""
-        return min(self.options.trials, size(self.plain_space))
+        """Return how many trials are to be finished: those asked for, or as many as the space has points that do not break."""
+        trials = self.trials()
+        broken = {_key(trial.point) for trial in trials if "error" in trial.notes and trial.state == "FAIL"}
+        return min(self.options.trials, size(self.plain_space) - len(broken))
 
     def is_short_of_trials(self) -> bool:
         """Whether the trials that are finished or running are fewer than those asked for."""
@@ -176,7 +177,7 @@ class Search:
         self.study.sampler = _Proposals(self.study, self.space, self.seed, fixed, self.plain_space)
         try:
             self.study.optimize(run, n_trials=1, catch=(Exception,))
-        except ValueError:
+        except (ValueError, AssertionError):  # the latter where the objective did not notice
             states = [self.study._storage.get_trial(trial._trial_id).state for trial in under_way]
             if states != [TrialState.FAIL]:
                 raise  # else it had been given up, as this worker was silent for too long, and is repeated
@@ -196,43 +197,18 @@ class Search:
             if "worker" not in trial.notes and trial.began < silent_since:  # killed before its first heartbeat
                 with suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another command was faster
                     self.study.tell(trial.number, state=TrialState.FAIL)
+                    lost = self.study.get_trials(deepcopy=False)[trial.number]
+                    if lost.params or "fixed_params" in lost.system_attrs:
+                        _again(RETRIES)(self.study, lost)
         return in_state(self.trials(), "FAIL")
 
-    @patient
     def lead(self) -> bool:
-        """Take or keep the lead among the commands that joined the study; whether this one has it.
+        """Take or keep the lead among the commands that joined the study; see `Leadership.take`."""
+        return self.leadership.take()
 
-        The lead falls to whoever asks when its holder has not renewed it for as long as makes a worker vanished.
-        """
-        held, now = self.noted("leader"), time.time()
-        if held is None and not self.is_new:
-            return False  # the command that made the study is about to take it
-        is_mine = bool(held) and held["who"] == self.identity
-        if held and not is_mine and not _is_gone(held["who"]) and now - held["at"] < GRACE * self.options.heartbeat:
-            return False
-        self.note("leader", {"who": self.identity, "at": now})
-        if not is_mine:
-            time.sleep(0.5)  # of several commands that take it at once, the last keeps it
-        return bool(self.noted("leader")["who"] == self.identity)
-
-    @contextmanager
-    def leading(self) -> Iterator[None]:
+    def leading(self) -> AbstractContextManager[None]:
         """Keep the lead while something long is done, then leave it."""
-        ended = threading.Event()
-
-        def renew() -> None:
-            while not ended.wait(self.options.heartbeat):
-                with suppress(StoreError):
-                    self.lead()
-
-        thread = threading.Thread(target=renew, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-            self.note("leader", {})
+        return self.leadership.kept()
 
     def importances(self) -> dict[str, float]:
         """Return each parameter's share in what moves the objective (fANOVA, Hutter et al. 2014); nothing where too little was tried."""
@@ -266,13 +242,14 @@ class _Proposals(optuna.samplers.BaseSampler):
             )
         tried = {_key(other.params) for other in self.study.get_trials(deepcopy=False) if other.number != trial.number}
         known = base.infer_relative_search_space(study, trial)
-        for _ in range(100):
-            point = base.sample_relative(study, trial, known)
-            missing = {name: entry for name, entry in self.space.items() if name not in point}
-            point |= {name: base.sample_independent(study, trial, name, entry) for name, entry in missing.items()}
-            point |= self.fixed
-            if _key(point) not in tried:
-                return point
+        for fixed in (self.fixed, {}):  # with nothing left where they are fixed, it goes elsewhere
+            for _ in range(100):
+                point = base.sample_relative(study, trial, known)
+                missing = {name: entry for name, entry in self.space.items() if name not in point}
+                point |= {name: base.sample_independent(study, trial, name, entry) for name, entry in missing.items()}
+                point |= fixed
+                if _key(point) not in tried:
+                    return point
         left = [point for point in all_points(self.plain_space) if _key(point) not in tried]
         return drawn.choice(left) if left else point
 
@@ -284,7 +261,7 @@ def _storage(url: str, heartbeat: int, patience: float) -> RDBStorage:
     """Open a database, made ready if it is new, and have its lost connections made again for as long as `PATIENCE`."""
     try:
         parsed = sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError:
+    except (sqlalchemy.exc.ArgumentError, ValueError):
         raise InputError("configuration", "sweep.storage", "no URL", "an SQLAlchemy URL, as postgresql+psycopg://user@host/name") from None
     options = {"pool_pre_ping": True, "connect_args": {"timeout": 60} if parsed.get_backend_name() == "sqlite" else {}}
     began = time.monotonic()
@@ -346,18 +323,6 @@ def _suggested(trial: optuna.Trial, name: str, distribution: BaseDistribution) -
     assert isinstance(distribution, IntDistribution | FloatDistribution)
     suggest = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
     return suggest(name, distribution.low, distribution.high, log=distribution.log)  # type: ignore[arg-type]
-
-
-def _is_gone(identity: str) -> bool:
-    """Whether a process was of this machine and is no more."""
-    host, _, process = identity.rpartition(":")
-    if host != socket.gethostname():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def _key(point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -138,8 +138,7 @@ def join(task: Task, search: "Search") -> None:
     until = time.monotonic() + LEADER_OPENS_WITHIN
     while not (parent := search.noted("run_id")):
         if time.monotonic() > until:
-            search.note("leader", {})
-            raise InputError("study", "parent run", "none", "the run of a leading command; it is gone, run this again to lead")
+            raise InputError("study", "parent run", "none", "the run of the leading command; if that is gone, run this again to lead")
         time.sleep(1)
     tracking.adopt(parent)
     leader = (search.noted("leader") or {}).get("who", "another command")

@@ -5,6 +5,7 @@ import multiprocessing
 import sys
 import time
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,8 +81,8 @@ def _take(task: Task, search: "Search", datasets: dict[str, "GzslDataset"], scra
     from cwgan.files import locked
     from cwgan.search_space import of_gan
 
-    def attempt(fixed: "dict[str, Value]", held: str) -> None:
-        search.attempt(lambda one: _objective(task, one, search.identity, held, datasets, scratch), fixed)
+    def attempt(fixed: "dict[str, Value]", held: str, lock: ExitStack) -> None:
+        search.attempt(lambda one: _objective(task, one, search.identity, held, lock, datasets, scratch), fixed)
 
     trials = [trial for trial in search.trials() if trial.state != "FAIL" and "gan" in trial.notes]
     for gan in dict.fromkeys(trial.notes["gan"] for trial in trials):
@@ -89,14 +90,16 @@ def _take(task: Task, search: "Search", datasets: dict[str, "GzslDataset"], scra
         place = task.folder / "gan" / gan
         fixed = of_gan(members[0].point)
         if place.is_dir() and (not fixed or len(members) < search.options.trials_per_gan):
-            with locked(place / "lock", waits=False) as is_had:
-                if is_had:
-                    attempt(fixed, gan)
+            with ExitStack() as lock:
+                if lock.enter_context(locked(place / "lock", waits=False)):
+                    attempt(fixed, gan, lock)
                     return
-    attempt({}, "")
+    attempt({}, "", ExitStack())
 
 
-def _objective(task: Task, attempt: "Attempt", identity: str, held: str, datasets: dict[str, "GzslDataset"], scratch: Path) -> float:
+def _objective(
+    task: Task, attempt: "Attempt", identity: str, held: str, lock: ExitStack, datasets: dict[str, "GzslDataset"], scratch: Path
+) -> float:
     """Score a setting at every scored epoch in an MLflow run of its own; return its value."""
     from cwgan import tracking
     from cwgan.files import locked
@@ -104,11 +107,12 @@ def _objective(task: Task, attempt: "Attempt", identity: str, held: str, dataset
     from cwgan.search_space import placed
     from cwgan.trials import shown
 
+    attempt.note(worker=identity)  # at once: without it, one that reads data for long is taken for dead
     config = placed(task.config, attempt.point)
     dataset = _loaded(config, datasets)
     seeds = config.sweep.seeds
     gan = gan_hash(dataclasses.replace(config, seed=seeds[0]), dataset)
-    attempt.note(worker=identity, gan=gan)
+    attempt.note(gan=gan)
     settings = {name: shown(value) for name, value in attempt.point.items()}
     with tracking.run(f"trial {attempt.number}", config, (), settings, scratch, parent=task.parent) as run:
         attempt.note(run_id=run.run_id)
@@ -116,6 +120,7 @@ def _objective(task: Task, attempt: "Attempt", identity: str, held: str, dataset
         try:
             if gan == held:
                 return _curve(run, attempt, config, dataset, task.folder)
+            lock.close()  # two workers that each wait for the other's GAN would wait for ever
             with locked(task.folder / "gan" / gan / "lock"):
                 return _curve(run, attempt, config, dataset, task.folder)
         except Exception:

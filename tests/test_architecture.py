@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = {"__init__", "launch", "sweep_worker", "sweep_supervisor", "sweep_report"}
 ENTRY_POINTS = sorted({path.stem for path in (ROOT / "entrypoints").glob("*.py")} - SHARED)
 FLOORS = (
-    "errors options config command_line search_space trials"
+    "errors options config command_line search_space trials leadership"
     " progress files data numbers xlsa17 hdf5 sources scaling means networks products losses gradients cuda machine"
     " metrics calibration diagnostics selection comparison checkpoint __init__",
     "gan supervised synthesis snapshots evaluation results",

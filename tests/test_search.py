@@ -159,6 +159,27 @@ def test_parameters_of_a_kept_gan_stay_while_the_others_vary_and_no_point_comes_
     assert sorted(found, key=str) == sorted(all_points(space), key=str), "with nothing left there it goes elsewhere"
 
 
+def test_with_no_setting_left_for_a_kept_gan_a_real_number_is_drawn_anew(opened: Open) -> None:
+    space = {WEIGHT: SPACE[WEIGHT], COUNT: Choices((100, 200))}
+    found = points(tried(opened(space), 3, constant, fixed={WEIGHT: 0.5}))
+    assert sorted(point[COUNT] for point in found[:2]) == [100, 200]
+    assert [point[WEIGHT] for point in found[:2]] == [0.5, 0.5]
+    assert found[2][WEIGHT] != 0.5
+
+
+def test_a_broken_point_of_a_small_space_is_not_made_up_for_by_a_repeated_one(opened: Open) -> None:
+    search = opened({"gan.epochs": Range(1, 3, log=False, is_whole=True)})
+
+    def objective(attempt: Attempt) -> float:
+        if attempt.point["gan.epochs"] == 2:
+            raise FloatingPointError("two")
+        return 0.5
+
+    while not search.is_done():
+        search.attempt(objective, {})
+    assert sorted(trial.point["gan.epochs"] for trial in search.trials()) == [1, 2, 3]
+
+
 def test_what_waits_in_the_queue_is_tried_as_it_is_whatever_gan_is_kept(opened: Open) -> None:
     search = opened()
     search.queue({WEIGHT: 0.25, COUNT: 40})
@@ -231,6 +252,12 @@ def test_a_trial_that_was_given_up_meanwhile_stays_failed_and_its_worker_goes_on
     first, second = tried(search, 1, given_up)[0], tried(search, 1)[1]
     assert (first.state, first.value, second.state) == ("FAIL", None, "COMPLETE")
 
+    def unnoticed(attempt: Attempt) -> float:
+        search.study.tell(attempt.number, state=search.study.trials[attempt.number].state.FAIL)
+        return 0.5
+
+    assert tried(search, 1, unnoticed)[2].state == "FAIL"
+
 
 WORKER = """
 import sys, time
@@ -256,6 +283,7 @@ def test_the_trial_of_a_killed_worker_is_given_up_after_the_grace_period_and_rep
     worker.send_signal(signal.SIGKILL)
     worker.wait()
     worker.stdout.close()
+    asked_only.queue({WEIGHT: 0.5, COUNT: 30})
     with pytest.warns(UserWarning, match="Heartbeat"):
         asked_only.study.ask()  # as a worker killed before its first heartbeat leaves it
     killed = time.monotonic()
@@ -272,7 +300,8 @@ def test_the_trial_of_a_killed_worker_is_given_up_after_the_grace_period_and_rep
     assert lost.notes["run_id"] == "lost"
     assert (again.state, again.point) == ("COMPLETE", lost.point)
     assert search.is_done()
-    assert [trial.state for trial in asked_only.trials()] == ["FAIL"]
+    assert [trial.state for trial in asked_only.trials()] == ["FAIL", "WAITING"]
+    assert points(tried(asked_only, 1))[1] == {WEIGHT: 0.5, COUNT: 30}
 
 
 def test_a_living_workers_trial_is_not_given_up(opened: Open) -> None:
@@ -409,6 +438,21 @@ def test_the_lead_is_left_also_when_what_was_done_with_it_broke(opened: Open) ->
     assert search.noted("leader") == {}
 
 
+def test_the_lead_that_another_command_took_meanwhile_is_not_left(opened: Open) -> None:
+    search = opened()
+    theirs = {"who": "elsewhere:1", "at": time.time()}
+    with search.leading():
+        search.note("leader", theirs)
+    assert search.noted("leader") == theirs
+
+
+def test_the_lead_of_a_study_whose_maker_was_killed_at_once_falls_to_the_next(opened: Open) -> None:
+    assert opened().is_new
+    again = opened()
+    assert not again.is_new
+    assert again.lead()
+
+
 def test_what_was_never_written_down_is_none_and_the_rest_comes_back_as_it_was(opened: Open) -> None:
     search = opened()
     assert search.noted("facts") is None
@@ -419,7 +463,7 @@ def test_what_was_never_written_down_is_none_and_the_rest_comes_back_as_it_was(o
 # Databases that cannot be used
 
 
-@pytest.mark.parametrize("text", ["nonsense", "://", "optuna.db"])
+@pytest.mark.parametrize("text", ["nonsense", "://", "optuna.db", "postgresql://me:secret@host:port/name"])
 def test_a_url_that_is_none_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(
         InputError, match=r"sweep\.storage: found no URL; allowed: an SQLAlchemy URL, as postgresql\+psycopg://user@host/name"
