@@ -34,7 +34,9 @@ def measure(workers: int, storage: str, folder: Path) -> dict[str, float]:
     began = time.perf_counter()
     subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
     wall = time.perf_counter() - began
-    trials = optuna.load_study(study_name=study, storage=storage or f"sqlite:///{folder}/sweeps/optuna.db").get_trials()
+    trials = optuna.load_study(study_name=study, storage=storage or f"sqlite:///{folder}/sweeps/optuna.db").get_trials(
+        states=(optuna.trial.TrialState.COMPLETE,)
+    )
     busy: dict[str, list[optuna.trial.FrozenTrial]] = {}
     for trial in trials:
         busy.setdefault(trial.user_attrs["worker"], []).append(trial)
@@ -44,7 +46,7 @@ def measure(workers: int, storage: str, folder: Path) -> dict[str, float]:
     began_first, ended_last = min(trial.datetime_start for trial in trials), max(trial.datetime_complete for trial in trials)
     return {
         "trials": len(trials),
-        "GANs": sum(trial.user_attrs["gan_trainings"] for trial in trials),
+        "GANs": len({trial.user_attrs["gan"] for trial in trials}),
         "wall s": wall,
         "trials/hour": 3600 * len(trials) / (ended_last - began_first).total_seconds(),
         "overhead s/trial": (sum(span.total_seconds() for span in spans) - work) / len(trials),

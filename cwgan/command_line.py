@@ -118,14 +118,6 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     return _build(Config, values)
 
 
-def without_passwords(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a nested configuration in which the password of every URL is blotted out."""
-    return {
-        key: without_passwords(value) if isinstance(value, Mapping) else _PASSWORD.sub(r"\1***", value) if isinstance(value, str) else value
-        for key, value in values.items()
-    }
-
-
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn nested dictionaries into dotted keys."""
     flat: dict[str, Any] = {}
@@ -144,7 +136,6 @@ def nearest(key: str, known: Sequence[str]) -> str:
     return f"those of --help; nearest: {', '.join(close)}" if close else "those of --help"
 
 
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]+(?=@)")
 _WRONG_VALUE = re.compile(r"""Parser key "([\w.]+)": Expected a (?:<class '(\w+)'>|typing\.Literal\[(.*)\])\. Got value: (.*)""")
 _KINDS = {
     "int": "a whole number",

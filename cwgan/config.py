@@ -184,22 +184,17 @@ class SweepConfig(Section):
     section: ClassVar[str] = "sweep."
     trials: int = option(20, "settings that are tried to the end or pruned, in the whole study", at_least=1)
     space: str = option("sweep", "what is searched: a file in configs/, or a YAML file")
-    seeds: list[int] = option([0], "every setting is tried with each; its value is the mean", at_least=0)
+    seeds: list[int] = option([], "every setting is tried with each, and its value is the mean; empty: `seed` alone", at_least=0)
     objective: Literal["H", "calibrated_H"] = option("H", "score on validation classes that is to be highest")
     value: Literal["best", "last"] = option("best", "a setting's value is that of its best scored epoch, or of its last")
     pruner: Literal["median", "hyperband", "none"] = option("median", "how settings that promise little are given up early")
     trials_per_gan: int = option(4, "settings tried on one trained GAN, where they differ in what does not shape it", at_least=1)
-    workers: int = option(1, "processes on this machine; with more than one, each has one thread", at_least=1)
+    workers: int = option(1, "processes on this machine; more than one have one thread each, unless `threads` is given", at_least=1)
     study: str = option("", "name of the study; empty: the data set's and a hash of everything that decides the results")
-    storage: str = option("", "SQLAlchemy URL of Optuna's database, as postgresql+psycopg://..; empty: optuna.db in sweep.folder")
+    storage: str = option("", "URL of Optuna's database, as postgresql+psycopg://user@host/name; empty: optuna.db in sweep.folder")
     folder: str = option("", "holds optuna.db and the trained GANs; empty: sweeps, beside MLflow's SQLite file or in the working folder")
     heartbeat: int = option(15, "a worker not heard of for 6 times as long is given up, and its trial repeated", unit="s", at_least=1)
     final: bool = option(False, "afterwards train the best and the preset's own setting under the final protocol, once per seed of `seeds`")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.seeds:
-            raise InputError("configuration", "sweep.seeds", "an empty list", "at least one seed")
 
 
 @dataclass(frozen=True)

@@ -71,22 +71,23 @@ class KeptGan:
             InputError: features that the generator cannot make.
             FloatingPointError: a term is no longer finite.
         """
-        while not self._file(epoch).is_file():
-            if self._gan is None:
-                self._gan = self._begun(epoch)
-                self._curve = train_gan(self._gan, SeenRows.of(self.dataset).to(self._gan.rng.device))
-            terms = next(self._curve)
-            at = self._gan.epoch
-            is_drawn_on = self.config.gan.snapshots > 1 and at % self.config.gan.snapshot_every == 0
-            if at == epoch or is_drawn_on:
-                self._save(self._file(at), module_tensors(generator=self._gan.generator), at)
-            yield at, terms
-        if self._gan and self._gan.epoch == epoch:
-            state = self.folder / "state.safetensors"
-            if epoch == self.config.gan.epochs:
-                state.unlink(missing_ok=True)
-            else:
-                self._save(state, self._gan.tensors(), epoch)
+        with locked(self.folder / "lock"):
+            while not self._file(epoch).is_file():
+                if self._gan is None:
+                    self._gan = self._begun(epoch)
+                    self._curve = train_gan(self._gan, SeenRows.of(self.dataset).to(self._gan.rng.device))
+                terms = next(self._curve)
+                at = self._gan.epoch
+                is_drawn_on = self.config.gan.snapshots > 1 and at % self.config.gan.snapshot_every == 0
+                if at == epoch or is_drawn_on:
+                    self._save(self._file(at), module_tensors(generator=self._gan.generator), at)
+                yield at, terms
+            if self._gan and self._gan.epoch == epoch:
+                state = self.folder / "state.safetensors"
+                if epoch == self.config.gan.epochs:
+                    state.unlink(missing_ok=True)
+                else:
+                    self._save(state, self._gan.tensors(), epoch)
 
     def scores_at(self, epoch: int) -> dict[str, float]:
         """Synthesize, fit a classifier and score it; validation scores by logged name."""
@@ -120,10 +121,15 @@ class KeptGan:
         return load_checkpoint(folder / JUDGES_FILE)
 
     def _file(self, epoch: int) -> Path:
-        return self.folder / f"generator-{epoch:04d}.safetensors"
+        return generator_file(self.cache, self.folder.name, epoch)
 
     def _save(self, path: Path, tensors: Mapping[str, torch.Tensor], epoch: int) -> None:
         save_checkpoint(path, tensors, "gan", epoch, to_dict(self.config), self.dataset)
+
+
+def generator_file(folder: Path, gan: str, epoch: int) -> Path:
+    """Return where the generator of a kept GAN, named by its hash, lies as it was at an epoch."""
+    return folder / "gan" / gan / f"generator-{epoch:04d}.safetensors"
 
 
 def epochs_scored(config: Config) -> list[int]:

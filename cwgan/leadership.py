@@ -53,7 +53,7 @@ class Leadership:
         self.note(PLACE, {"who": self.identity, "at": now})
         if not is_mine:
             time.sleep(0.5)  # of several commands that take it at once, the last keeps it
-        return bool(self.noted(PLACE)["who"] == self.identity)
+        return bool((self.noted(PLACE) or {}).get("who") == self.identity)
 
     @contextmanager
     def kept(self) -> Iterator[None]:

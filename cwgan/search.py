@@ -4,7 +4,9 @@ Optuna's relational storage is the engine: it numbers trials, hears the heartbea
 that has fallen silent back into the queue.
 """
 
+import copy
 import functools
+import math
 import random
 import time
 import warnings
@@ -40,15 +42,15 @@ PATIENCE = 300.0
 STORE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 
 
-Arguments = ParamSpec("Arguments")
+Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
-def patient(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+def patient(call: Callable[Given, Result]) -> Callable[Given, Result]:
     """Have a call repeated for as long as `PATIENCE` while the database is away; for calls that may be made twice."""
 
     @functools.wraps(call)
-    def repeated(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+    def repeated(*arguments: Given.args, **options: Given.kwargs) -> Result:
         until = time.monotonic() + PATIENCE
         while True:
             try:
@@ -63,10 +65,11 @@ def patient(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
 
 @dataclass
 class Attempt:
-    """A trial under way: its number, its setting, and where its curve and notes go."""
+    """A trial under way: its number, its setting, the process that tries it, and where its curve and notes go."""
 
     number: int
     point: Point
+    worker: str
     _trial: optuna.Trial
 
     @patient
@@ -109,13 +112,8 @@ class Search:
         self.plain_space = space
         self.space = {key: _distribution(entry) for key, entry in space.items()}
         storage = _storage(url, options.heartbeat, PATIENCE if is_known else 0)
-        pruner = _pruner(options.pruner, epochs)
-        try:
-            self.study = optuna.create_study(storage=storage, study_name=name, direction="maximize", pruner=pruner)
-            self.is_new = True
-        except optuna.exceptions.DuplicatedStudyError:
-            self.study = optuna.load_study(storage=storage, study_name=name, pruner=pruner)
-            self.is_new = False
+        self.study, self.is_new = _study(storage, name, _pruner(options.pruner, epochs))
+        self._unclaimed: dict[int, float] = {}
         self.leadership = Leadership(self.noted, self.note, self.is_new, options.heartbeat, GRACE * options.heartbeat)
         self.identity = self.leadership.identity
 
@@ -155,36 +153,59 @@ class Search:
     def attempt(self, objective: Callable[[Attempt], float], fixed: Mapping[str, Value]) -> None:
         """Try one setting: one that waits in the queue, or the sampler's next.
 
-        An error of the objective is noted and fails the trial; an interrupted trial goes back into the queue.
+        An error of the objective is noted and fails the trial. A trial that ended through no fault of its setting, as by
+        an interruption, goes back into the queue.
 
         Args:
-            objective: returns the trial's value.
+            objective: returns the trial's value; raises a `StoreError` for what is not the setting's fault.
             fixed: parameters that a new setting takes over.
         """
         under_way: list[optuna.Trial] = []
+        values: list[float] = []
 
         def run(trial: optuna.Trial) -> float:
             under_way.append(trial)
+            trial.set_user_attr("worker", self.identity)
             point = {name: _suggested(trial, name, distribution) for name, distribution in self.space.items()}
             try:
-                return objective(Attempt(trial.number, point, trial))
+                value = objective(Attempt(trial.number, point, self.identity, trial))
+                if not math.isfinite(value):
+                    raise FloatingPointError(f"the objective is {value}")
+                values.append(value)
             except Stopped as stopped:
                 raise optuna.TrialPruned(str(stopped)) from stopped
+            except StoreError:
+                raise
             except Exception as error:
                 trial.set_user_attr("error", f"{type(error).__name__}: {error}"[:2000])
                 raise
+            return values[0]
 
         self.study.sampler = _Proposals(self.study, self.space, self.seed, fixed, self.plain_space)
         try:
             self.study.optimize(run, n_trials=1, catch=(Exception,))
-        except (ValueError, AssertionError):  # the latter where the objective did not notice
-            states = [self.study._storage.get_trial(trial._trial_id).state for trial in under_way]
-            if states != [TrialState.FAIL]:
-                raise  # else it had been given up, as this worker was silent for too long, and is repeated
-        except KeyboardInterrupt:
+        except Exception:  # Optuna's own: the database went away under it, or another command gave the trial up
+            if not under_way:
+                raise
+        finally:
             for trial in under_way:
-                _again(None)(self.study, self.study._storage.get_trial(trial._trial_id))
-            raise
+                self._settle(trial, values)
+
+    @patient
+    def _settle(self, trial: optuna.Trial, values: list[float]) -> None:
+        """Say what became of a trial, if that got lost, and put it back into the queue if that was no fault of its own."""
+        storage, number = self.study._storage, trial._trial_id
+        if storage.get_trial(number).state == TrialState.RUNNING:
+            with suppress(optuna.exceptions.UpdateFinishedTrialError):
+                storage.set_trial_state_values(number, TrialState.COMPLETE if values else TrialState.FAIL, values or None)
+        found = storage.get_trial(number)
+        if found.state == TrialState.FAIL and "error" not in found.user_attrs:
+            self._put_back(found)
+
+    def _put_back(self, trial: FrozenTrial) -> None:
+        """Have a failed trial repeated, unless another process has seen to that."""
+        if not any(trial.number in other.system_attrs.get("retry_history", ()) for other in self.study.get_trials(deepcopy=False)):
+            _again(None)(self.study, copy.deepcopy(trial))
 
     @patient
     def recover(self) -> list[Trial]:
@@ -192,14 +213,15 @@ class Search:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             optuna.storages.fail_stale_trials(self.study)
-        silent_since = time.time() - GRACE * self.options.heartbeat
         for trial in in_state(self.trials(), "RUNNING"):
-            if "worker" not in trial.notes and trial.began < silent_since:  # killed before its first heartbeat
+            # Killed before its first heartbeat. By this process's own clock, as every machine writes its own times.
+            since = self._unclaimed.setdefault(trial.number, time.monotonic())
+            if "worker" not in trial.notes and time.monotonic() - since > GRACE * self.options.heartbeat:
                 with suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another command was faster
                     self.study.tell(trial.number, state=TrialState.FAIL)
                     lost = self.study.get_trials(deepcopy=False)[trial.number]
                     if lost.params or "fixed_params" in lost.system_attrs:
-                        _again(RETRIES)(self.study, lost)
+                        self._put_back(lost)
         return in_state(self.trials(), "FAIL")
 
     def lead(self) -> bool:
@@ -240,7 +262,8 @@ class _Proposals(optuna.samplers.BaseSampler):
             base = optuna.samplers.TPESampler(
                 seed=drawn.randrange(2**32), multivariate=True, constant_liar=True, n_startup_trials=RANDOM_TRIALS
             )
-        tried = {_key(other.params) for other in self.study.get_trials(deepcopy=False) if other.number != trial.number}
+        others = [other for other in self.study.get_trials(deepcopy=False) if other.number != trial.number]
+        tried = {_key(other.params or other.system_attrs.get("fixed_params", {})) for other in others}
         known = base.infer_relative_search_space(study, trial)
         for fixed in (self.fixed, {}):  # with nothing left where they are fixed, it goes elsewhere
             for _ in range(100):
@@ -257,12 +280,33 @@ class _Proposals(optuna.samplers.BaseSampler):
         raise NotImplementedError("every parameter belongs to the relative space")
 
 
-def _storage(url: str, heartbeat: int, patience: float) -> RDBStorage:
+class _Storage(RDBStorage):
+    """Optuna's relational storage, whose heartbeat outlives a database that is lost for a while."""
+
+    @patient
+    def record_heartbeat(self, trial_id: int) -> None:
+        super().record_heartbeat(trial_id)
+
+
+@patient
+def _study(storage: RDBStorage, name: str, pruner: optuna.pruners.BasePruner) -> tuple[optuna.Study, bool]:
+    """Open or make a study; return it, and whether it was made."""
+    try:
+        return optuna.create_study(storage=storage, study_name=name, direction="maximize", pruner=pruner), True
+    except optuna.exceptions.DuplicatedStudyError:
+        return optuna.load_study(storage=storage, study_name=name, pruner=pruner), False
+
+
+def _storage(url: str, heartbeat: int, patience: float) -> _Storage:
     """Open a database, made ready if it is new, and have its lost connections made again for as long as `PATIENCE`."""
     try:
         parsed = sqlalchemy.make_url(url)
     except (sqlalchemy.exc.ArgumentError, ValueError):
         raise InputError("configuration", "sweep.storage", "no URL", "an SQLAlchemy URL, as postgresql+psycopg://user@host/name") from None
+    shown = parsed.render_as_string(hide_password=True)
+    if parsed.password or "password" in parsed.query:
+        allowed = "a URL without one, as runs show it; PGPASSWORD or ~/.pgpass supplies the password"
+        raise InputError("configuration", "sweep.storage", "a password", allowed)
     options = {"pool_pre_ping": True, "connect_args": {"timeout": 60} if parsed.get_backend_name() == "sqlite" else {}}
     began = time.monotonic()
     while True:
@@ -270,15 +314,15 @@ def _storage(url: str, heartbeat: int, patience: float) -> RDBStorage:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 again, grace = _again(RETRIES), GRACE * heartbeat
-                storage = RDBStorage(url, options, heartbeat_interval=heartbeat, grace_period=grace, heartbeat_stale_trial_callback=again)
+                storage = _Storage(url, options, heartbeat_interval=heartbeat, grace_period=grace, heartbeat_stale_trial_callback=again)
             break
         except (*STORE_ERRORS, ImportError, RuntimeError) as error:
             # Commands that find no tables make them all at once, and all but one fail: worth another try.
             is_away = isinstance(error, sqlalchemy.exc.OperationalError | ImportError)
             if time.monotonic() - began > (patience if is_away else max(patience, 5.0)):
                 reason = str(error.__cause__ or error).strip().splitlines()[0]
-                shown = parsed.render_as_string(hide_password=True)
-                raise InputError("configuration", "sweep.storage", shown, f"a database that answers ({reason})") from None
+                allowed = f"a database that answers, PostgreSQL's as postgresql+psycopg://user@host/name ({reason})"
+                raise InputError("configuration", "sweep.storage", shown, allowed) from None
             time.sleep(1)
 
     @sqlalchemy.event.listens_for(storage.engine, "do_connect")
@@ -295,10 +339,17 @@ def _storage(url: str, heartbeat: int, patience: float) -> RDBStorage:
     return storage
 
 
-def _again(times: int | None) -> RetryHeartbeatStaleTrialCallback:
+def _again(times: int | None) -> Callable[[optuna.Study, FrozenTrial], None]:
+    """Return what puts a lost trial back into the queue so many times at most; None: always."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return RetryHeartbeatStaleTrialCallback(max_retry=times)
+        retry = RetryHeartbeatStaleTrialCallback(max_retry=times)
+
+    def put_back(study: optuna.Study, trial: FrozenTrial) -> None:
+        trial.user_attrs = {}  # the notes are of the lost one: its worker, its run
+        retry(study, trial)
+
+    return put_back
 
 
 def _pruner(kind: str, epochs: Sequence[int]) -> optuna.pruners.BasePruner:

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from mlflow.utils.uri import is_local_uri
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from cwgan.command_line import flatten, to_dict, without_passwords
+from cwgan.command_line import flatten, to_dict
 from cwgan.config import Config
 from cwgan.data import GzslDataset
 from cwgan.errors import InputError, Stopped, StoreError
@@ -30,7 +30,7 @@ from cwgan.files import locked
 
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `main` says where to look
 CONFIG_FILE = "config.yaml"
-_STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)
+STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)
 
 
 @dataclass
@@ -110,7 +110,7 @@ def session() -> Iterator[Path]:
     try:
         _create_store()
         yield scratch
-    except _STORE_ERRORS as error:
+    except STORE_ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         kept = f"; files made so far are kept in {scratch}" if any(path.is_file() for path in scratch.rglob("*")) else ""
         raise StoreError(f"MLflow at {store_uri()}: {reason}{kept}") from error
@@ -165,47 +165,65 @@ def run(
         mlflow.set_tags({"mlflow.runName": name, "stage": stage})
         # So that the UI opens the experiment as one of training runs, not of language-model traces.
         MlflowClient().set_experiment_tag(info.experiment_id, "mlflow.experimentKind", "custom_model_development")
-        plain = without_passwords(to_dict(config))
-        values = {key: value for key, value in flatten(plain).items() if "." not in key or key.split(".")[0] in sections}
+        values = {key: value for key, value in flatten(to_dict(config)).items() if "." not in key or key.split(".")[0] in sections}
         # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
         known = MlflowClient().get_run(info.run_id).data.params
         mlflow.log_params({key: value for key, value in {**values, **references}.items() if key not in known})
-        (folder / CONFIG_FILE).write_text(yaml.safe_dump(plain, sort_keys=False))
+        (folder / CONFIG_FILE).write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
         try:
             yield started
         finally:
             started.publish()  # of a run that failed too: its savepoints are worth as much
     except BaseException as error:
         is_killed = isinstance(error, KeyboardInterrupt | Stopped)
-        with suppress(*_STORE_ERRORS):  # what went wrong matters more than that MLflow cannot be told
+        with suppress(*STORE_ERRORS):  # what went wrong matters more than that MLflow cannot be told
             if not is_killed:
                 mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
-        with suppress(*_STORE_ERRORS):
+        with suppress(*STORE_ERRORS):
             mlflow.end_run("KILLED" if is_killed else "FAILED")
         raise
     mlflow.end_run()
 
 
-def adopt(parent: str) -> None:
+def adopt(parent: str, name: str) -> None:
     """Make the run that `mlflow run` opened for this process, if any, a child of a run that does its work."""
     if run_id := os.environ.pop("MLFLOW_RUN_ID", ""):
         client = MlflowClient()
         client.set_tag(run_id, "mlflow.parentRunId", parent)
-        client.set_tag(run_id, "mlflow.runName", "joined")
+        client.set_tag(run_id, "mlflow.runName", name)
 
 
-def end_lost(run_id: str) -> None:
+def exists(run_id: str) -> bool:
+    """Whether there is a run of that id which has not been deleted."""
+    try:
+        return bool(MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+
+
+def end_lost(run_id: str, reason: str) -> None:
     """End as FAILED a run whose process is gone; one that has ended stays as it is."""
     client = MlflowClient()
-    if client.get_run(run_id).info.status == "RUNNING":
-        client.set_tag(run_id, "error", "its worker vanished; the trial is repeated")
+    if exists(run_id) and client.get_run(run_id).info.status == "RUNNING":
+        client.set_tag(run_id, "error", reason)
         client.set_terminated(run_id, "FAILED")
+
+
+def end_lost_below(parent: str, alive: Set[str]) -> None:
+    """End as FAILED the running descendants of a run, less those that are known to be alive and those `adopt` made."""
+    client = MlflowClient()
+    for child in _children(client, client.get_run(parent)):
+        if child.info.run_id not in alive and "stage" in child.data.tags:
+            end_lost_below(child.info.run_id, alive)
+            end_lost(child.info.run_id, "its process is gone")
 
 
 def note_error(message: str) -> None:
     """Say in the run that `mlflow run` made why no stage opened it."""
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
-        with suppress(*_STORE_ERRORS):  # the error itself has been reported already
+        with suppress(*STORE_ERRORS):  # the error itself has been reported already
             MlflowClient().set_tag(run_id, "error", message[:5000])
 
 

@@ -47,9 +47,9 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
     return max(in_state(trials, "COMPLETE"), key=lambda trial: (trial.value, -trial.number), default=None)
 
 
-def broken_in_a_row(trials: Sequence[Trial], since: float) -> int:
-    """Return how many of the trials that ended last, and began since a time, broke by an error of their own."""
-    ended = sorted((trial for trial in trials if trial.ended and trial.began >= since), key=lambda trial: trial.ended, reverse=True)
+def broken_in_a_row(trials: Sequence[Trial], first: int) -> int:
+    """Return how many of the trials that ended last, among those from a number on, broke by an error of their own."""
+    ended = sorted((trial for trial in trials if trial.ended and trial.number >= first), key=lambda trial: trial.ended, reverse=True)
     count = 0
     for trial in ended:
         if trial.state != "FAIL":
@@ -73,25 +73,27 @@ def layer_of(config: Config) -> dict[str, Any]:
     return nested(flat)
 
 
-def table(trials: Sequence[Trial], names: Sequence[str], link: str = "") -> str:
+def table(trials: Sequence[Trial], names: Sequence[str], link: str = "", limit: int | None = None) -> str:
     """Return the trials as a Markdown table, the best first.
 
     Args:
         trials: all of a study.
         names: parameters that are searched.
         link: prefix of the address of a trial's run; empty: no links.
+        limit: so many of them; None: all.
     """
     ranks = {"COMPLETE": 0, "PRUNED": 1}
     ordered = sorted(trials, key=lambda trial: (ranks.get(trial.state, 2), -(trial.value or 0), trial.number))
     lines = [f"| trial | state | value | epoch | {' | '.join(names)} |", "|---:|---|---:|---:|" + "---:|" * len(names)]
-    for trial in ordered:
+    for trial in ordered[:limit]:
         run_id = trial.notes.get("run_id")
         label = f"[{trial.number}]({link}{run_id})" if link and run_id else str(trial.number)
         value = "" if trial.value is None else f"{100 * trial.value:.1f}"
         epoch = trial.notes.get("epoch") or max(trial.curve, default="")
         cells = [label, trial.state.lower(), value, str(epoch), *(shown(trial.point.get(name, "")) for name in names)]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    more = f"\nand {len(ordered) - limit} more in trials.md\n" if limit and len(ordered) > limit else ""
+    return "\n".join(lines) + "\n" + more
 
 
 def shown(value: object) -> str:

@@ -30,13 +30,15 @@ COMMAND = Command(
 DECIDING = ("seeds", "objective", "value", "pruner", "trials_per_gan")
 """Parameters of the sweep that decide its results: with others, it is another study."""
 
-MACHINES_OWN = ("data.path", "data.name", "threads", "device", "experiment", "run_name", "seeds", "select", "protocol")
+NOT_DECIDING = ("data.path", "data.name", "data.attributes", "threads", "device", "experiment", "run_name", "seeds", "select", "protocol")
+"""Parameters that may differ from machine to machine, or concern the final models alone; the data's digest stands for their content."""
+
 LEADER_OPENS_WITHIN = 60.0
 """Seconds that a command which joins waits for the leader's parent run."""
 
 
 def conduct(flags: list[str], arguments: Arguments) -> None:
-    """Lead the study, or join it where another command leads."""
+    """Lead the study; or join it where another command leads, and take over if that one vanishes."""
     from cwgan import tracking
     from cwgan.files import locked
 
@@ -48,27 +50,54 @@ def conduct(flags: list[str], arguments: Arguments) -> None:
             search = task.search()
         check_same_study(search, facts_of(task, dataset))
         if not search.lead():
-            return join(task, search)
+            join(task, search)
+            if not takes_over(search):
+                return
         with search.leading():
-            parent = search.noted("run_id") or ""
-            if parent:
-                tracking.adopt(parent)
-            with tracking.run(COMMAND.name, config, COMMAND.sections, arguments.layers, scratch, reopen=parent) as run:
-                search.note("run_id", run.run_id)
-                run.log_dataset(dataset)
-                run.tag({"study": search.name})
-                task = dataclasses.replace(task, parent=run.run_id)
-                start(task, search)
-                print(f"study '{search.name}': {search.asked()} trials asked for; parent run {run.run_id}", flush=True)
-                try:
-                    supervise(task, search)
-                except (KeyboardInterrupt, SweepError):
-                    report(run, config, task.space, search)
-                    raise
-                text, listed = report(run, config, task.space, search)
-                if config.sweep.final:
-                    final(run, config, search, text, listed)
-            main.say_where(run)
+            lead(task, search, dataset, arguments, scratch)
+
+
+def lead(task: Task, search: "Search", dataset: "GzslDataset", arguments: Arguments, scratch: Path) -> None:
+    """Open the parent run, see the study through, and report."""
+    from cwgan import tracking
+    from cwgan.trials import best_of
+
+    config = arguments.config
+    parent = search.noted("run_id") or ""
+    if parent and not tracking.exists(parent):
+        parent = ""  # deleted; what the study knows goes into a new one
+    if parent:
+        tracking.adopt(parent, "resumed")
+    with tracking.run(COMMAND.name, config, COMMAND.sections, arguments.layers, scratch, reopen=parent) as run:
+        search.note("run_id", run.run_id)
+        run.log_dataset(dataset)
+        run.tag({"study": search.name})
+        task = dataclasses.replace(task, parent=run.run_id)
+        end_lost_runs(search, run.run_id)
+        start(task, search)
+        print(f"study '{search.name}': {search.asked()} trials asked for; parent run {run.run_id}", flush=True)
+        try:
+            supervise(task, search)
+        except (KeyboardInterrupt, SweepError):
+            report(run, config, task.space, search)
+            raise
+        text, listed = report(run, config, task.space, search)
+        if best_of(search.trials()) is None:
+            raise SweepError("no trial was completed; the reasons are in the trials' runs")
+        if config.sweep.final:
+            final(run, config, search, text, listed)
+        search.note("reported", len(search.trials()))
+        end_lost_runs(search, run.run_id)
+    main.say_where(run)
+
+
+def end_lost_runs(search: "Search", parent: str) -> None:
+    """End the runs that a killed process left behind below the parent."""
+    from cwgan import tracking
+    from cwgan.trials import in_state
+
+    alive = {trial.notes["run_id"] for trial in in_state(search.trials(), "RUNNING") if "run_id" in trial.notes}
+    tracking.end_lost_below(parent, alive)
 
 
 def prepared(config: Config, beside: Path) -> tuple[Task, "GzslDataset"]:
@@ -77,6 +106,7 @@ def prepared(config: Config, beside: Path) -> tuple[Task, "GzslDataset"]:
     Raises:
         InputError: a search space or a parameter that cannot be used.
     """
+    from cwgan import tracking
     from cwgan.pipeline import load_data
     from cwgan.search_space import read_space
     from cwgan.selection import validation_half
@@ -85,12 +115,14 @@ def prepared(config: Config, beside: Path) -> tuple[Task, "GzslDataset"]:
     for name in ("gan", "monitor", "regressor"):
         if not getattr(config, name).train:
             raise InputError("configuration", f"{name}.train", "false", "true, in a sweep")
-    half = dataclasses.replace(half, threads=half.threads or (1 if config.sweep.workers > 1 else 0))
     space = read_space(config.sweep.space, half)
     dataset = load_data(half)
+    half = dataclasses.replace(half, threads=half.threads or (1 if config.sweep.workers > 1 else 0))
     folder = Path(config.sweep.folder or beside / "sweeps").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     storage = config.sweep.storage or f"sqlite:///{folder / 'optuna.db'}"
+    if storage.startswith("sqlite") and tracking.store_uri().startswith("http"):
+        print("trials are kept in a file of this machine; for a study of several machines give sweep.storage")
     task = Task(half, space, config.sweep.study, storage, "", folder)
     facts = json.dumps(facts_of(task, dataset), sort_keys=True).encode()
     named = config.sweep.study or f"{config.data.name or Path(config.data.path).name} {hashlib.sha256(facts).hexdigest()[:8]}"
@@ -101,7 +133,7 @@ def facts_of(task: Task, dataset: "GzslDataset") -> dict[str, Any]:
     """Return everything that decides the results of a study, by dotted name."""
     from cwgan.search_space import described
 
-    flat = {key: value for key, value in flatten(to_dict(task.config)).items() if key not in MACHINES_OWN}
+    flat = {key: value for key, value in flatten(to_dict(task.config)).items() if key not in NOT_DECIDING}
     flat = {key: value for key, value in flat.items() if not key.startswith("sweep.") or key.removeprefix("sweep.") in DECIDING}
     return {**flat, **flatten(described(task.space), "space."), "data digest": dataset.digest}
 
@@ -140,11 +172,25 @@ def join(task: Task, search: "Search") -> None:
         if time.monotonic() > until:
             raise InputError("study", "parent run", "none", "the run of the leading command; if that is gone, run this again to lead")
         time.sleep(1)
-    tracking.adopt(parent)
+    tracking.adopt(parent, "joined")
     leader = (search.noted("leader") or {}).get("who", "another command")
     print(f"study '{search.name}': joined; parent run {parent} is led by {leader}", flush=True)
     supervise(dataclasses.replace(task, parent=parent), search)
-    print(f"done; {leader} writes the report on the parent run, and if it is gone, the same command does")
+
+
+def takes_over(search: "Search") -> bool:
+    """Whether this command, its trials done, has taken the lead from one that vanished or left without the last of them."""
+    held = search.noted("leader")
+    while held:
+        if search.lead():
+            return True
+        time.sleep(1)
+        now = search.noted("leader")
+        if now and now != held:
+            print(f"done; {now['who']} writes the report on the parent run")
+            return False
+        held = now
+    return search.noted("reported") != len(search.trials()) and search.lead()
 
 
 if __name__ == "__main__":

@@ -9,9 +9,15 @@ from cwgan.config import Config
 from entrypoints import main
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cwgan.search import Search
-    from cwgan.search_space import Space
+    from cwgan.search_space import Point, Space
     from cwgan.tracking import Run
+    from cwgan.trials import Trial
+
+SHOWN = 40
+"""Trials in the table at the head of the parent's page, which MLflow cuts at 8,000 characters; trials.md has all."""
 
 
 def report(run: "Run", config: Config, space: "Space", search: "Search") -> tuple[str, str]:
@@ -32,31 +38,31 @@ def report(run: "Run", config: Config, space: "Space", search: "Search") -> tupl
 
     trials, objective = search.trials(), search.options.objective
     best = best_of(trials)
-    begun = sum(trial.notes.get("gan_trainings", 0) for trial in trials)
-    counts = {f"trials_{state.lower()}": len(in_state(trials, state)) for state in ("COMPLETE", "PRUNED", "FAIL")}
+    # A GAN is trained once on every machine that tried a setting of it.
+    begun = len({(note["gan"], note["worker"].rpartition(":")[0]) for trial in trials if "gan" in (note := trial.notes)})
+    begun *= len(config.sweep.seeds or [config.seed])
+    counts = {f"trials_{state.lower()}": len(in_state(trials, state)) for state in ("COMPLETE", "PRUNED")}
+    counts["trials_broken"] = sum("error" in trial.notes for trial in trials)
     run.log_scores({**counts, "gan_trainings": begun})
-    listed = table(trials, list(space), f"#/experiments/{run.experiment_id}/runs/")
+    listed = table(trials, list(space), f"#/experiments/{run.experiment_id}/runs/", SHOWN)
+    (run.folder / "trials.md").write_text(table(trials, list(space)))
     if best is None:
         run.describe(f"No trial was completed.\n\n{listed}")
         return "No trial was completed.", listed
-    default = next((trial for trial in in_state(trials, "COMPLETE") if trial.point == point_of(config, space)), None)
     lines = [
         f"**Best: {objective} {100 * (best.value or 0):.1f} %** on validation classes, trial {best.number}, epoch {best.notes['epoch']}: "
     ]
     lines[0] += ", ".join(f"`{name}` **{shown(value)}**" for name, value in best.point.items()) + "."
-    if default:
-        gain = 100 * ((best.value or 0) - (default.value or 0))
-        said = f"{gain:.1f} points more than" if gain > 0 else "no more than"
-        lines.append(f"That is {said} the preset's own setting, {100 * (default.value or 0):.1f} % (trial {default.number}).")
-        run.log_scores({"default_value": default.value or 0, "gain": gain / 100})
-    lines.append(f"{counts['trials_complete']} trials complete, {counts['trials_pruned']} pruned, {counts['trials_fail']} failed; ")
-    lines[-1] += f"{begun:.0f} GANs trained. Use it: `-P config=best.yaml`, with the file among the artifacts."
+    lines.append(against_default(trials, best, point_of(config, space)))
+    lines.append(f"{counts['trials_complete']} trials complete, {counts['trials_pruned']} pruned, {counts['trials_broken']} broken; ")
+    lines[-1] += f"{begun} GANs trained. Use it: `-P config={run.folder / 'best.yaml'}`, or download that file from the artifacts."
     text = "\n\n".join(lines)
     run.log_scores({"best_value": best.value or 0})
+    if default := finished_at(trials, point_of(config, space)):
+        run.log_scores({"default_value": default.value or 0, "gain": (best.value or 0) - (default.value or 0)})
     run.tag({f"best.{name}": shown(value) for name, value in best.point.items()} | {"best.trial": str(best.number)})
     layer = yaml.safe_dump(layer_of(configured(config, best)), sort_keys=False)
     (run.folder / "best.yaml").write_text(f"# Best of {len(trials)} trials of study '{search.name}': trial {best.number}\n{layer}")
-    (run.folder / "trials.md").write_text(listed)
     run.describe(f"{text}\n\n{listed}")
     figures.search_history(run.folder / "history.png", trials, objective)
     figures.search_slices(run.folder / "slices.png", trials, space, objective)
@@ -68,6 +74,24 @@ def report(run: "Run", config: Config, space: "Space", search: "Search") -> tupl
         figures.search_surface(run.folder / "surface.png", trials, space, pair, objective)
     print("\n" + text.replace("**", "").replace("`", ""), flush=True)
     return text, listed
+
+
+def finished_at(trials: "Sequence[Trial]", point: "Point | None") -> "Trial | None":
+    """Return the completed trial of a setting, if there is one."""
+    return next((trial for trial in trials if trial.state == "COMPLETE" and trial.point == point), None)
+
+
+def against_default(trials: "Sequence[Trial]", best: "Trial", point: "Point | None") -> str:
+    """Return a sentence on how much better than the preset's own setting the best is, or why that cannot be said."""
+    if default := finished_at(trials, point):
+        gain = 100 * ((best.value or 0) - (default.value or 0))
+        said = f"{gain:.1f} points more than" if gain > 0 else "no more than"
+        return f"That is {said} the preset's own setting, {100 * (default.value or 0):.1f} % (trial {default.number})."
+    if point is None:
+        return "The preset's own setting lies outside the search space and was not tried: what tuning bought is not known."
+    found = next((trial for trial in trials if trial.point == point), None)
+    became = {"PRUNED": "pruned before its last epoch", "FAIL": "broken"}.get(found.state if found else "", "not finished")
+    return f"The preset's own setting was {became}: what tuning bought is not known."
 
 
 def final(run: "Run", config: Config, search: "Search", text: str, listed: str) -> None:
@@ -84,7 +108,9 @@ def final(run: "Run", config: Config, search: "Search", text: str, listed: str) 
 
     best = best_of(search.trials())
     seeds = config.seeds or [config.seed]
-    if best is None or search.noted("final") == {"trial": best.number, "seeds": seeds}:
+    done = search.noted("final") or {}
+    if best is None or (done.get("trial"), done.get("seeds")) == (best.number, seeds):
+        run.describe(f"{text}\n\n{done.get('table', '')}\n{listed}")
         return
     plain = dataclasses.replace(config, protocol="final", select=False)
     spreads = {}
@@ -94,7 +120,8 @@ def final(run: "Run", config: Config, search: "Search", text: str, listed: str) 
     run.log_scores({**comparison.logged(spreads["best"]), **comparison.logged(spreads["default"], "default/")})
     rows = {name: comparison.by_protocol(spread)["test"] for name, spread in spreads.items()}
     written = comparison.table(f"test rows, seeds {', '.join(map(str, seeds))}", rows)
+    written += "\nBest: its epoch and gamma are from validation classes. Default: the preset as it is, last epoch, gamma 0.\n"
     (run.folder / "final.md").write_text(written)
     run.describe(f"{text}\n\n{written}\n{listed}")
-    search.note("final", {"trial": best.number, "seeds": seeds})
+    search.note("final", {"trial": best.number, "seeds": seeds, "table": written})
     print(f"\n{written}")

@@ -26,15 +26,16 @@ def supervise(task: Task, search: "Search") -> None:
     context = multiprocessing.get_context("spawn")
     if task.config.threads:
         os.environ["OMP_NUM_THREADS"] = str(task.config.threads)
-    told = {trial.number for trial in search.trials() if trial.ended}
-    began, lost, closed = time.time(), 0, set[int]()
+    before = search.trials()
+    told, first = {trial.number for trial in before if trial.ended}, len(before)
+    lost, closed = 0, set[int]()
     workers: list[Any] = []
     try:
         while not search.is_done():
             while len(workers) < task.config.sweep.workers:
                 workers.append(context.Process(target=work, args=(task,)))
                 workers[-1].start()
-            watch(search, told, closed, began)
+            watch(search, told, closed, first)
             for worker in [one for one in workers if one.exitcode is not None]:
                 workers.remove(worker)
                 lost += 1
@@ -47,10 +48,10 @@ def supervise(task: Task, search: "Search") -> None:
         for worker in workers:
             worker.join(30)
             worker.kill()
-        watch(search, told, closed, began)
+        watch(search, told, closed, first)
 
 
-def watch(search: "Search", told: set[int], closed: set[int], began: float) -> None:
+def watch(search: "Search", told: set[int], closed: set[int], first: int) -> None:
     """Recover the trials of vanished workers, end their runs, and say what ended since the last look.
 
     Raises:
@@ -62,7 +63,8 @@ def watch(search: "Search", told: set[int], closed: set[int], began: float) -> N
     failed, trials = search.recover(), search.trials()
     for trial in failed:
         if trial.number not in closed and "run_id" in trial.notes:
-            tracking.end_lost(trial.notes["run_id"])
+            reason = trial.notes.get("error", "its worker vanished or was interrupted; the trial is repeated")
+            tracking.end_lost(trial.notes["run_id"], reason)
         closed.add(trial.number)
     best = best_of(trials)
     for trial in trials:
@@ -73,12 +75,12 @@ def watch(search: "Search", told: set[int], closed: set[int], began: float) -> N
         value = (
             f"{search.options.objective} {100 * trial.value:.1f} %"
             if trial.value is not None
-            else trial.notes.get("error", "worker vanished")
+            else trial.notes.get("error", "lost, and repeated")
         )
         so_far = f"best: trial {best.number}, {100 * (best.value or 0):.1f} %" if best else ""
         done = f"{len(in_state(trials, 'COMPLETE', 'PRUNED')):>3}/{search.asked()}"
         seconds = f"({trial.ended - trial.began:.1f} s)"
         print(f"{done} trial {trial.number} {trial.state.lower()}: {value}  {point}  {seconds}  {so_far}", flush=True)
-    if broken_in_a_row(trials, began) >= BROKEN_IN_A_ROW:
+    if broken_in_a_row(trials, first) >= BROKEN_IN_A_ROW:
         newest = max((trial for trial in trials if "error" in trial.notes), key=lambda trial: trial.ended)
         raise SweepError(f"{BROKEN_IN_A_ROW} trials in a row broke; the last: {newest.notes['error']}")

@@ -1,16 +1,16 @@
 """One process of a sweep: takes trials until the study has as many as were asked for."""
 
 import dataclasses
+import math
 import multiprocessing
 import sys
 import time
 import traceback
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cwgan.config import Config
-from cwgan.errors import InputError
+from cwgan.errors import InputError, Stopped, StoreError
 from entrypoints.launch import interruptible
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ class Task:
     storage: str
     parent: str
     folder: Path
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of the GANs of every trial."""
+        return self.config.sweep.seeds or [self.config.seed]
 
     def search(self) -> "Search":
         """Return the study."""
@@ -77,58 +82,52 @@ def work(task: Task) -> None:
 
 
 def _take(task: Task, search: "Search", datasets: dict[str, "GzslDataset"], scratch: Path) -> None:
-    """Try one setting: one more on a GAN of this machine if there is a trained one to spare, else on a new one."""
-    from cwgan.files import locked
-    from cwgan.search_space import of_gan
+    """Try one setting: one more on a GAN of this machine if one is to be had, else on a new one."""
+    from cwgan.gan_cache import generator_file
+    from cwgan.search_space import of_gan, placed, size
 
-    def attempt(fixed: "dict[str, Value]", held: str, lock: ExitStack) -> None:
-        search.attempt(lambda one: _objective(task, one, search.identity, held, lock, datasets, scratch), fixed)
-
+    after = {name: entry for name, entry in task.space.items() if name not in of_gan(dict.fromkeys(task.space, 0))}
+    limit = min(task.config.sweep.trials_per_gan, size(after)) if len(after) < len(task.space) else math.inf
     trials = [trial for trial in search.trials() if trial.state != "FAIL" and "gan" in trial.notes]
+    fixed: dict[str, Value] = {}
     for gan in dict.fromkeys(trial.notes["gan"] for trial in trials):
         members = [trial for trial in trials if trial.notes["gan"] == gan]
-        place = task.folder / "gan" / gan
-        fixed = of_gan(members[0].point)
-        if place.is_dir() and (not fixed or len(members) < search.options.trials_per_gan):
-            with ExitStack() as lock:
-                if lock.enter_context(locked(place / "lock", waits=False)):
-                    attempt(fixed, gan, lock)
-                    return
-    attempt({}, "", ExitStack())
+        whole = generator_file(task.folder, gan, placed(task.config, members[0].point).gan.epochs)
+        is_in_training = not whole.is_file() and any(trial.state == "RUNNING" for trial in members)
+        if whole.parent.is_dir() and len(members) < limit and not is_in_training:
+            fixed = of_gan(members[0].point)
+            break
+    search.attempt(lambda attempt: _objective(task, attempt, datasets, scratch), fixed)
 
 
-def _objective(
-    task: Task, attempt: "Attempt", identity: str, held: str, lock: ExitStack, datasets: dict[str, "GzslDataset"], scratch: Path
-) -> float:
+def _objective(task: Task, attempt: "Attempt", datasets: dict[str, "GzslDataset"], scratch: Path) -> float:
     """Score a setting at every scored epoch in an MLflow run of its own; return its value."""
     from cwgan import tracking
-    from cwgan.files import locked
     from cwgan.gan_cache import gan_hash
     from cwgan.search_space import placed
-    from cwgan.trials import shown
 
-    attempt.note(worker=identity)  # at once: without it, one that reads data for long is taken for dead
     config = placed(task.config, attempt.point)
     dataset = _loaded(config, datasets)
-    seeds = config.sweep.seeds
-    gan = gan_hash(dataclasses.replace(config, seed=seeds[0]), dataset)
+    gan = gan_hash(dataclasses.replace(config, seed=task.seeds[0]), dataset)
     attempt.note(gan=gan)
-    settings = {name: shown(value) for name, value in attempt.point.items()}
-    with tracking.run(f"trial {attempt.number}", config, (), settings, scratch, parent=task.parent) as run:
-        attempt.note(run_id=run.run_id)
-        run.tag({"trial_number": str(attempt.number), "gan": gan, "study": task.study, "worker": identity})
-        try:
-            if gan == held:
-                return _curve(run, attempt, config, dataset, task.folder)
-            lock.close()  # two workers that each wait for the other's GAN would wait for ever
-            with locked(task.folder / "gan" / gan / "lock"):
-                return _curve(run, attempt, config, dataset, task.folder)
-        except Exception:
-            (run.folder / "traceback.txt").write_text(traceback.format_exc())
-            raise
+    settings = {name: str(value) for name, value in attempt.point.items()}
+    tags = {"trial_number": str(attempt.number), "gan": gan, "study": task.study, "worker": attempt.worker}
+    try:
+        with tracking.run(f"trial {attempt.number}", config, (), settings, scratch, parent=task.parent) as run:
+            attempt.note(run_id=run.run_id)
+            run.tag(tags)
+            try:
+                return _curve(run, attempt, task, config, dataset)
+            except Stopped:
+                raise
+            except Exception:
+                (run.folder / "traceback.txt").write_text(traceback.format_exc())
+                raise
+    except tracking.STORE_ERRORS as error:  # no fault of the setting
+        raise StoreError(f"MLflow at {tracking.store_uri()}: {_line(error)}") from error
 
 
-def _curve(run: "Run", attempt: "Attempt", config: Config, dataset: "GzslDataset", folder: Path) -> float:
+def _curve(run: "Run", attempt: "Attempt", task: Task, config: Config, dataset: "GzslDataset") -> float:
     from cwgan.gan_cache import epochs_scored, scored
 
     last = epochs_scored(config)[-1]
@@ -136,12 +135,12 @@ def _curve(run: "Run", attempt: "Attempt", config: Config, dataset: "GzslDataset
     gammas: dict[int, float] = {}
     spent: dict[str, float] = {}
     try:
-        for epoch, terms in scored(config, config.sweep.seeds, dataset, folder):
+        for epoch, terms in scored(config, task.seeds, dataset, task.folder):
             if _is_orphan():
                 raise KeyboardInterrupt
             run.log(terms, epoch)
             values[epoch], gammas[epoch] = terms[f"val_{config.sweep.objective}"], terms["val_gamma"]
-            spent = {name: terms[name] for name in ("seconds/training", "seconds/scoring", "gan_trainings")}
+            spent = {name: terms[name] for name in ("seconds/training", "seconds/scoring")}
             attempt.report(values[epoch], epoch, is_last=epoch == last)
     finally:
         attempt.note(**spent)

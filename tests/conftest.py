@@ -17,6 +17,12 @@ from cwgan.data import GzslDataset  # noqa: E402
 from cwgan.numbers import load_numbers  # noqa: E402
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _no_experiment() -> None:
+    """Forget the experiment that `mlflow.set_experiment` left in the environment of the programs that tests start."""
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+
+
 @pytest.fixture(scope="session")
 def numbers() -> GzslDataset:
     """The built-in data set."""

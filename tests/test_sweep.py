@@ -66,8 +66,8 @@ class Place:
         return self.folder / "mlruns" / run.info.experiment_id / run.info.run_id / "artifacts"
 
 
-def points(trials: list[Run]) -> list[tuple[str, ...]]:
-    return [tuple(run.data.params[name] for name in ("gan.cycle_weight", "generate.counts")) for run in trials]
+def points(trials: list[Run]) -> list[tuple[float, int]]:
+    return [(float(run.data.params["gan.cycle_weight"]), int(run.data.params["generate.counts"])) for run in trials]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, spoiled: Path) -> Place:
     """A place where six trials have been run without a look at a test row."""
     place = Place(tmp_path_factory.mktemp("swept"))
     said = place.sweep(**{"data.path": spoiled, "sweep.trials": 6, "sweep.pruner": "none"})
-    assert "6 trials complete, 0 pruned, 0 failed; 2 GANs trained" in said
+    assert "6 trials complete, 0 pruned, 0 broken; 2 GANs trained" in said
     return place
 
 
@@ -99,7 +99,8 @@ def test_the_parent_answers_which_setting_is_best_and_every_trial_is_a_child(swe
     best = max(trials, key=lambda run: (run.data.metrics["value"], -int(run.data.tags["trial_number"])))
     tags, metrics = parent.data.tags, parent.data.metrics
     assert metrics["best_value"] == best.data.metrics["value"]
-    assert (tags["best.gan.cycle_weight"], tags["best.generate.counts"]) == points([best])[0]
+    weight, count = points([best])[0]
+    assert (tags["best.gan.cycle_weight"], tags["best.generate.counts"]) == (f"{weight:.4g}", str(count))
     for name in ("best.yaml", "trials.md", "history.png", "slices.png", "surface.png", "importances.png"):
         assert (swept.artifacts(parent) / name).is_file(), name
     assert f"runs/{best.info.run_id}" in tags["mlflow.note.content"]
@@ -108,7 +109,7 @@ def test_the_parent_answers_which_setting_is_best_and_every_trial_is_a_child(swe
 def test_one_gan_serves_several_counts_and_the_presets_own_setting_comes_first(swept: Place) -> None:
     (parent,) = swept.runs()
     trials = swept.trials(parent)[:6]
-    assert points(trials)[0] == ("0.01", "30")
+    assert points(trials)[0] == (0.01, 30)
     gans = [run.data.tags["gan"] for run in trials]
     assert [gans.count(gan) for gan in dict.fromkeys(gans)] == [3, 3]
     assert [run.data.metrics["gan_trainings"] for run in trials] == [1, 0, 0, 1, 0, 0]
@@ -133,6 +134,7 @@ def test_the_best_setting_is_a_layer_to_use_as_it_is(swept: Place, tmp_path: Pat
     )
     assert (config.gan.hidden_size, config.gan.generator_lr, config.protocol) == (64, 3e-3, "final")
     (best,) = [run for run in swept.trials(parent) if run.data.tags["trial_number"] == tags["best.trial"]]
+    assert points([best]) == [(config.gan.cycle_weight, config.generate.counts[0])]
     assert config.gan.epochs == best.data.metrics["epoch"]
 
 
@@ -169,6 +171,41 @@ def test_a_sweep_killed_in_the_middle_goes_on_and_leaves_nothing_running(tmp_pat
     states = [run.info.status for run in place.trials(parent)]
     assert "RUNNING" not in states
     assert states.count("FINISHED") >= 4
+
+
+def test_mlflow_run_goes_on_with_the_parent_of_the_run_before(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": place.uri, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for trials in (1, 2):
+        given = {"config": tmp_path / "tiny.yaml", "sweep.trials": trials, "sweep.folder": tmp_path / "sweeps"}
+        flags = [part for name, value in given.items() for part in ("-P", f"{name}={value}")]
+        command = ["mlflow", "run", str(ROOT), "--env-manager", "local", "-e", "sweep", *flags]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    (parent,) = place.runs()
+    assert len(place.trials(parent)) == 2
+    (resumed,) = [run for run in place.runs(parent) if "trial_number" not in run.data.tags]
+    assert (resumed.info.run_name, resumed.info.status, parent.info.status) == ("resumed", "FINISHED", "FINISHED")
+
+
+def test_a_deleted_parent_is_replaced(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.sweep(**{"sweep.trials": 1})
+    (old,) = place.runs()
+    MlflowClient(place.uri).delete_run(old.info.run_id)
+    place.sweep(**{"sweep.trials": 1})
+    (new,) = place.runs()
+    assert new.info.run_id != old.info.run_id
+    assert (place.artifacts(new) / "best.yaml").is_file()
+
+
+def test_a_password_in_the_url_is_refused_before_anything_can_show_it(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    for url in ("postgresql+psycopg://me:pa/ss@localhost/optuna", "postgresql+psycopg://localhost/optuna?user=me&password=pa/ss"):
+        said = place.sweep(1, **{"sweep.storage": url})
+        assert "sweep.storage: found a password; allowed: a URL without one" in said
+        assert "pa/ss" not in said
+    assert place.runs() == []
 
 
 def test_a_broken_trial_does_not_end_the_sweep_and_keeps_its_traceback(tmp_path: Path) -> None:
@@ -222,5 +259,7 @@ def test_the_final_models_are_scored_once_per_seed_beside_the_presets_own(tmp_pa
     assert "best" in (place.artifacts(parent) / "final.md").read_text()
     again = place.sweep(**{"sweep.trials": 2, "sweep.final": "true", "seeds": "[0,1]"})
     assert "best seed" not in again
+    (parent,) = place.runs()
     assert len(place.runs(parent)) == 6, "the test rows are read once"
+    assert "seeds 0, 1" in parent.data.tags["mlflow.note.content"], "the answer stays at the head of the page"
     assert yaml.safe_load((place.artifacts(parent) / "best.yaml").read_text())["gan"]["hidden_size"] == 64

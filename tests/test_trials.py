@@ -74,7 +74,7 @@ def test_vanished_workers_neither_count_nor_interrupt() -> None:
 
 def test_trials_of_an_earlier_command_and_those_under_way_do_not_count() -> None:
     trials = [trial(0, "FAIL", ended=10, error="x"), trial(1, "FAIL", ended=20, error="x"), trial(2, "RUNNING"), trial(3, "WAITING")]
-    assert broken_in_a_row(trials, since=15) == 1
+    assert broken_in_a_row(trials, first=1) == 1
 
 
 # What the best becomes
