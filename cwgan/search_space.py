@@ -88,14 +88,16 @@ def read_space(name: str, config: Config) -> dict[str, Range | Choices]:
 
 
 def placed(config: Config, point: Point) -> Config:
-    """Return the configuration with the values of a point in it.
+    """Return the configuration with the values of a point, each of its parameter's type, in it.
 
     Raises:
-        InputError: a value that its parameter cannot take.
+        InputError: a value out of its parameter's range.
     """
-    flat = {key: [value, *config.generate.counts[1:]] if key == COUNT else value for key, value in point.items()}
-    values = {**flatten(to_dict(config)), **of_declared_types("search space", flat)}
-    return from_dict(nested(values))
+    return from_dict(nested({**flatten(to_dict(config)), **_flat(config, point)}))
+
+
+def _flat(config: Config, point: Point) -> dict[str, Any]:
+    return {key: [value, *config.generate.counts[1:]] if key == COUNT else value for key, value in point.items()}
 
 
 def point_of(config: Config, space: Space) -> dict[str, Value] | None:
@@ -179,10 +181,11 @@ def _taken(path: Path, config: Config, key: str, value: Value) -> Value:
         InputError: a value that its parameter cannot take.
     """
     try:
-        flat = flatten(to_dict(placed(config, {key: value})))
+        typed = of_declared_types("search space", _flat(config, {key: value}))[key]
+        taken: Value = typed[0] if key == COUNT else typed
+        placed(config, {key: taken})
     except InputError as error:
         raise InputError(path, key, value, str(error).rpartition("allowed: ")[2]) from None
-    taken: Value = flat[key][0] if key == COUNT else flat[key]
     return taken
 
 

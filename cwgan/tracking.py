@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 import mlflow
 import yaml
 from mlflow.artifacts import download_artifacts
+from mlflow.entities import Metric
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -55,12 +57,17 @@ class Run:
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
         """Log metrics of one epoch in one call."""
-        mlflow.log_metrics(dict(metrics), step=epoch, run_id=self.run_id)
+        self._log(metrics, epoch)
         self.publish()
 
     def log_scores(self, metrics: Mapping[str, float]) -> None:
         """Log final metrics."""
-        mlflow.log_metrics(dict(metrics), run_id=self.run_id)
+        self._log(metrics, 0)
+
+    def _log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log in one batch; unlike `mlflow.log_metrics` without reading the run back first."""
+        now = int(1000 * time.time())
+        MlflowClient().log_batch(self.run_id, [Metric(name, value, now, step) for name, value in metrics.items()])
 
     def log_dataset(self, dataset: GzslDataset) -> None:
         """Record which data the run used: its digest as an MLflow input, its split hash and sizes as tags."""

@@ -177,10 +177,9 @@ def test_a_count_is_that_of_unseen_classes_and_leaves_the_one_of_seen_classes() 
     assert placed(Config(), {"generate.counts": 70}).generate.counts == [70]
 
 
-@pytest.mark.parametrize(("value", "allowed"), [(-1.0, "at least 0"), ("much", "a finite number")])
-def test_a_value_that_its_parameter_cannot_take_is_not_placed(value: float | str, allowed: str) -> None:
-    with pytest.raises(InputError, match=rf"gan\.cycle_weight: found {value}; allowed: {allowed}"):
-        placed(Config(), {"gan.cycle_weight": value})
+def test_a_value_out_of_its_parameters_range_is_not_placed() -> None:
+    with pytest.raises(InputError, match=r"gan\.cycle_weight: found -1\.0; allowed: at least 0"):
+        placed(Config(), {"gan.cycle_weight": -1.0})
 
 
 def test_the_point_of_a_configuration_is_what_was_placed_in_it() -> None:
