@@ -162,19 +162,18 @@ def search_importances(path: Path, shares: Mapping[str, float], objective: str) 
 
 
 def search_slices(path: Path, trials: Sequence[Trial], space: Space, objective: str) -> None:
-    """Draw the objective over each parameter, one panel a parameter; later trials are darker."""
-    found = in_state(trials, "COMPLETE", "PRUNED")
+    """Draw the objective over each parameter, one panel a parameter; later trials are darker, pruned ones are crosses."""
     columns = min(3, len(space))
     rows = -(-len(space) // columns)
     figure, panels = plt.subplots(rows, columns, figsize=(3.4 * columns, 2.9 * rows), layout="constrained", squeeze=False, sharey=True)
     for panel in panels.flat[len(space) :]:
         panel.set_axis_off()
     for panel, (name, entry) in zip(panels.flat, space.items(), strict=False):
-        values = [str(trial.point[name]) if isinstance(entry, Choices) else trial.point[name] for trial in found]
-        heights = [100 * (trial.value or 0) for trial in found]
-        panel.scatter(
-            values, heights, s=30, c=[trial.number for trial in found], cmap="Blues", vmin=-len(trials) / 2, edgecolors=GREY, linewidths=0.4
-        )
+        for state, style in (("PRUNED", {"color": GREY, "marker": "x"}), ("COMPLETE", {"cmap": "Blues", "edgecolors": GREY})):
+            found = in_state(trials, state)
+            values = [str(trial.point[name]) if isinstance(entry, Choices) else trial.point[name] for trial in found]
+            shade = {"c": [trial.number for trial in found], "vmin": -len(trials) / 2} if state == "COMPLETE" else {}
+            panel.scatter(values, [100 * (trial.value or 0) for trial in found], s=30, linewidths=0.8, **style, **shade)
         if isinstance(entry, Range):
             _span(panel, "x", entry)
         panel.set_xlabel(name, fontsize=9)
@@ -184,8 +183,9 @@ def search_slices(path: Path, trials: Sequence[Trial], space: Space, objective: 
 
 
 def search_surface(path: Path, trials: Sequence[Trial], space: Space, names: tuple[str, str], objective: str) -> None:
-    """Draw the objective over two numeric parameters: every trial as a dot, the space between them filled in from their values."""
-    found = in_state(trials, "COMPLETE", "PRUNED")
+    """Draw the objective over two numeric parameters: completed trials as dots with the space between them filled in, pruned
+    ones, whose values are of an early epoch, as crosses."""
+    found, pruned = in_state(trials, "COMPLETE"), in_state(trials, "PRUNED")
     across, up = ([float(trial.point[name]) for trial in found] for name in names)
     heights = [100 * (trial.value or 0) for trial in found]
     figure, axes = plt.subplots(figsize=(6, 4.2), layout="constrained")
@@ -197,10 +197,11 @@ def search_surface(path: Path, trials: Sequence[Trial], space: Space, names: tup
         surface = Triangulation(across, up, Triangulation(*even).triangles)
         axes.tricontourf(surface, heights, levels=12, cmap="viridis", alpha=0.6)
     dots = axes.scatter(across, up, s=45, c=heights, cmap="viridis", edgecolors="black", linewidths=0.6)
-    best = max(range(len(found)), key=lambda place: (found[place].state == "COMPLETE", heights[place]))
-    axes.scatter(
-        across[best], up[best], 190, marker="*", color=UNSEEN, edgecolors="black", linewidths=0.8, label=f"best: {heights[best]:.1f} %"
-    )
+    beside, above = ([float(trial.point[name]) for trial in pruned] for name in names)
+    axes.scatter(beside, above, s=25, color=GREY, marker="x", label="pruned")
+    best = heights.index(max(heights))
+    label = f"best: {heights[best]:.1f} %"
+    axes.scatter(across[best], up[best], s=190, marker="*", color=UNSEEN, edgecolors="black", linewidths=0.8, label=label)
     axes.set(xlabel=names[0], ylabel=names[1])
     axes.legend(frameon=True, fontsize=9)
     figure.colorbar(dots, label=f"{objective} on validation classes [%]")
