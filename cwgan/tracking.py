@@ -222,7 +222,7 @@ def end_lost_below(parent: str, alive: Set[str]) -> None:
     """End as FAILED the running descendants of a run, less those that are known to be alive and those `adopt` made."""
     client = MlflowClient()
     for child in _children(client, client.get_run(parent)):
-        if child.info.run_id not in alive and "stage" in child.data.tags:
+        if child.info.run_id not in alive and "stage" in child.data.tags and child.info.status == "RUNNING":
             end_lost_below(child.info.run_id, alive)
             end_lost(child.info.run_id, "its process is gone")
 
