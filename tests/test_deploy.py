@@ -227,9 +227,9 @@ def test_the_image_installs_the_pins_of_the_project(tmp_path):
 
 
 @pytest.fixture
-def guarded(tmp_path):
+def guarded():
     """A PostgreSQL that asks for a password, with databases as Compose has them made."""
-    server = Postgres(tmp_path / "postgres")
+    server = Postgres()
     server.start()
     script = server.folder / "databases.sql"
     shutil.copy(DEPLOY / "databases.sql", script)
@@ -238,7 +238,7 @@ def guarded(tmp_path):
     (server.folder / "data/pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
     server.call("psql", *asked, "-c", "ALTER USER cwgan PASSWORD 'secret'", "-c", "SELECT pg_reload_conf()")
     yield server
-    server.stop()
+    server.remove()
 
 
 @pytest.mark.skipif(BINARIES is None, reason="needs PostgreSQL's server (Debian's package postgresql)")

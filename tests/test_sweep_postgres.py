@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -48,15 +49,13 @@ def wait_until(is_so, seconds: float, what: str):
 class Postgres:
     """A server on loopback with a folder and a port of its own, run as the user postgres where the tests run as root."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self) -> None:
+        # Not below pytest's folders, which are closed to other users.
+        self.folder, self.port = Path(tempfile.mkdtemp(prefix="cwgan-postgres-")), free_port()
         self.user = {"user": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-        folder.mkdir()
         if self.user:
-            for place in (folder, *folder.parents[:3]):
-                place.chmod(0o755)
-            shutil.chown(folder, "postgres")
-        self.call("initdb", "--auth=trust", "--username=cwgan", "--no-sync", "-D", folder / "data")
+            shutil.chown(self.folder, "postgres")
+        self.call("initdb", "--auth=trust", "--username=cwgan", "--no-sync", "-D", self.folder / "data")
         self.process: subprocess.Popen | None = None
 
     def call(self, program: str, *arguments: object) -> None:
@@ -77,7 +76,7 @@ class Postgres:
             "unix_socket_directories=",
             "-F",
         ]
-        with open(self.folder.parent / "postgres.log", "a") as log:
+        with open(self.folder / "postgres.log", "a") as log:
             self.process = subprocess.Popen([BINARIES / "postgres", *flags], cwd=self.folder, stdout=log, stderr=log, **self.user)
         wait_until(self.answers, 30, "PostgreSQL answers")
 
@@ -89,19 +88,24 @@ class Postgres:
         self.process.send_signal(signal.SIGINT)
         self.process.wait(30)
 
+    def remove(self) -> None:
+        """End it, if it still runs, and delete its folder."""
+        if self.process and self.process.poll() is None:
+            self.stop()
+        shutil.rmtree(self.folder)
+
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://cwgan@127.0.0.1:{self.port}/{database}"
 
 
 @pytest.fixture
-def postgres(tmp_path):
-    server = Postgres(tmp_path / "postgres")
+def postgres():
+    server = Postgres()
     server.start()
     for database in ("optuna", "mlflow"):
         server.call("createdb", "-h", "127.0.0.1", "-p", server.port, "-U", "cwgan", database)
     yield server
-    if server.process.poll() is None:
-        server.stop()
+    server.remove()
 
 
 @pytest.fixture
