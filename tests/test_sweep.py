@@ -173,6 +173,26 @@ def test_a_sweep_killed_in_the_middle_goes_on_and_leaves_nothing_running(tmp_pat
     assert states.count("FINISHED") >= 4
 
 
+def test_a_command_that_joined_takes_over_from_a_leader_that_is_gone(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    leader = place.start(**{"sweep.trials": 4})
+    assert leader.stdout is not None
+    while "parent run" not in (line := leader.stdout.readline()):
+        assert line, "the leader ended"
+    joined = place.start(**{"sweep.trials": 4})
+    assert joined.stdout is not None
+    while ": joined; parent run" not in (line := joined.stdout.readline()):
+        assert line, "the second command ended"
+    leader.kill()
+    leader.communicate()
+    said, _ = joined.communicate(timeout=240)
+    assert joined.returncode == 0, said
+    (parent,) = place.runs()
+    assert parent.info.status == "FINISHED"
+    assert (place.artifacts(parent) / "best.yaml").is_file()
+    assert "RUNNING" not in [run.info.status for run in place.runs(parent)]
+
+
 def test_mlflow_run_goes_on_with_the_parent_of_the_run_before(tmp_path: Path) -> None:
     place = Place(tmp_path)
     environment = {**os.environ, "MLFLOW_TRACKING_URI": place.uri, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
