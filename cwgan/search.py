@@ -139,16 +139,20 @@ class Search:
 
     def asked(self) -> int | float:
         """Return how many trials are to be finished: those asked for, or as many as the space has points that do not break."""
-        trials = self.trials()
+        return self._asked(self.trials())
+
+    def _asked(self, trials: Sequence[Trial]) -> int | float:
         broken = {_key(trial.point) for trial in trials if "error" in trial.notes and trial.state == "FAIL"}
         return min(self.options.trials, size(self.plain_space) - len(broken))
 
     def is_short_of_trials(self) -> bool:
         """Whether the trials that are finished or running are fewer than those asked for."""
-        return len(in_state(self.trials(), *FINISHED, "RUNNING")) < self.asked()
+        trials = self.trials()
+        return len(in_state(trials, *FINISHED, "RUNNING")) < self._asked(trials)
 
     def is_done(self) -> bool:
-        return len(in_state(self.trials(), *FINISHED)) >= self.asked()
+        trials = self.trials()
+        return len(in_state(trials, *FINISHED)) >= self._asked(trials)
 
     def attempt(self, objective: Callable[[Attempt], float], fixed: Mapping[str, Value]) -> None:
         """Try one setting: one that waits in the queue, or the sampler's next.
@@ -174,7 +178,7 @@ class Search:
                 values.append(value)
             except Stopped as stopped:
                 raise optuna.TrialPruned(str(stopped)) from stopped
-            except StoreError:
+            except (StoreError, *STORE_ERRORS):
                 raise
             except Exception as error:
                 trial.set_user_attr("error", f"{type(error).__name__}: {error}"[:2000])
