@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.road import cub_sized
 from benchmarks.timing import machine, print_table
-from cwgan.hdf5 import save_hdf5
+from cwgan.data.hdf5 import save_hdf5
 
 MEASURED = r"""
 import re, sys, time
@@ -34,9 +34,18 @@ FAST = ["--monitor.epochs=2", "--regressor.epochs=2"]
 
 def run(body: str, folder: Path) -> tuple[float, float, str]:
     """Run Python code in a process of its own; return its peak memory [MB], its seconds and what it printed."""
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {
+        **os.environ,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED.format(body=body)], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", MEASURED.format(body=body)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     found = re.search(r"PEAK ([\d.]+) SECONDS ([\d.]+) STATUS (\S+)", done.stdout)
     if not found or found[3] != "0":
@@ -64,19 +73,31 @@ def main(quick: bool) -> dict[str, dict[str, float]]:
         steps = [train, ["generate", None], ["train_cls", ["--classifier.epochs=3"]], ["evaluate", None]]
         reference, before = {"generate": "--gan", "train_cls": "--synthetic", "evaluate": "--classifier"}, ""
         for name, flags in steps:
-            peak, seconds, output = stage(name, [*(flags or []), *([f"{reference[name]}={before}"] if before else [])], folder)
+            peak, seconds, output = stage(
+                name, [*(flags or []), *([f"{reference[name]}={before}"] if before else [])], folder
+            )
             before = re.findall(r"run ([0-9a-f]{32})", output)[-1]
             results[name] = {"peak MB": peak, "over torch and mlflow MB": peak - bare, "seconds": seconds}
         results["start to first GAN step"] = {"seconds": first_step(folder)}
         results["--help"] = {"seconds": seconds_of([sys.executable, "-m", "entrypoints.train_gan", "--help"])}
-        results["imports of torch and mlflow"] = {"seconds": seconds_of([sys.executable, "-c", "import torch, mlflow"])}
+        results["imports of torch and mlflow"] = {
+            "seconds": seconds_of([sys.executable, "-c", "import torch, mlflow"])
+        }
         share = mlflow_share(folder)
     print(
         f"one MLflow call per epoch: {1e3 * share['seconds per call']:.1f} ms, {100 * share['share']:.3f} % of a GAN epoch at CUB's sizes"
     )
-    print(f"features {size:.0f} MB; bare interpreter with torch and mlflow {bare:.0f} MB; {epochs} GAN epochs")
+    print(
+        f"features {size:.0f} MB; bare interpreter with torch and mlflow {bare:.0f} MB; {epochs} GAN epochs"
+    )
     head = ["stage", "peak MB", "over torch and mlflow MB", "seconds"]
-    print_table(head, [[name, *(f"{row[key]:.1f}" if key in row else "" for key in head[1:])] for name, row in results.items()])
+    print_table(
+        head,
+        [
+            [name, *(f"{row[key]:.1f}" if key in row else "" for key in head[1:])]
+            for name, row in results.items()
+        ],
+    )
     return results | {"MLflow": share}
 
 
@@ -93,7 +114,7 @@ def seconds_of(command: list[str]) -> float:
 def first_step(folder: Path) -> float:
     """Return the seconds from the start of the process to the first step of the GAN on the built-in data."""
     body = """
-import cwgan.gan
+import cwgan.gan.training
 step = cwgan.gan.critic_step
 def spy(*args):
     cwgan.gan.critic_step = step

@@ -14,13 +14,13 @@ from torch.nn import functional
 
 from benchmarks.step import with_precision
 from benchmarks.timing import interleave, machine, print_table
-from cwgan import losses
 from cwgan.config import ClassifierConfig
-from cwgan.data import GzslDataset
-from cwgan.metrics import per_class_accuracy
-from cwgan.networks import Generator, SoftmaxClassifier
-from cwgan.supervised import fit
-from cwgan.synthesis import synthesize, synthetic_labels, write_synthetic
+from cwgan.data.dataset import GzslDataset
+from cwgan.gan import losses
+from cwgan.gan.networks import Generator, SoftmaxClassifier
+from cwgan.gan.supervised import fit
+from cwgan.gan.synthesis import synthesize, synthetic_labels, write_synthetic
+from cwgan.scoring.metrics import per_class_accuracy
 
 FEATURES, ATTRIBUTES, CLASSES, SEEN, ROWS = 2048, 1024, 200, 150, 7057  # CUB
 
@@ -29,7 +29,12 @@ def cub_sized() -> GzslDataset:
     """Return random features and attributes of CUB's sizes."""
     rng = torch.Generator().manual_seed(0)
     rows = ROWS + 1764 + 2967
-    labels = torch.cat([torch.randint(SEEN, (ROWS + 1764,), generator=rng), torch.randint(SEEN, CLASSES, (2967,), generator=rng)])
+    labels = torch.cat(
+        [
+            torch.randint(SEEN, (ROWS + 1764,), generator=rng),
+            torch.randint(SEEN, CLASSES, (2967,), generator=rng),
+        ]
+    )
     labels[:SEEN], labels[-50:] = torch.arange(SEEN), torch.arange(SEEN, CLASSES)
     empty = torch.empty(0, dtype=torch.int64)
     return GzslDataset(
@@ -48,7 +53,9 @@ def synthesis_ways(dataset: GzslDataset, count: int, folder: Path) -> dict[str, 
     def plain() -> object:
         return torch.cat(
             [
-                generator(dataset.attributes[label].expand(count, -1), torch.randn(count, ATTRIBUTES, generator=rng))
+                generator(
+                    dataset.attributes[label].expand(count, -1), torch.randn(count, ATTRIBUTES, generator=rng)
+                )
                 for label in dataset.unseen_classes
             ]
         )
@@ -63,7 +70,9 @@ def synthesis_ways(dataset: GzslDataset, count: int, folder: Path) -> dict[str, 
     return {"usual": plain, "ours": ours, "ours, to a file": ours_to_file}
 
 
-def classifier_ways(dataset: GzslDataset, epochs: int, batch_size: int, precision: str) -> dict[str, Callable[[], object]]:
+def classifier_ways(
+    dataset: GzslDataset, epochs: int, batch_size: int, precision: str
+) -> dict[str, Callable[[], object]]:
     """Return ways to fit the final classifier on all rows: the usual one in float32, ours, and the least that any fit must do.
 
     The least is to gather the rows, to multiply twice, and Adam; no loss, no gradient of it, no first weights.
@@ -88,7 +97,11 @@ def classifier_ways(dataset: GzslDataset, epochs: int, batch_size: int, precisio
         curve = fit(model, losses.classification, dataset.features, dataset.labels, rows, config, rng)
         return with_precision(precision, lambda: list(curve))
 
-    weight, errors, inputs = torch.zeros(CLASSES, FEATURES), torch.rand(batch_size, CLASSES), torch.empty(batch_size, FEATURES)
+    weight, errors, inputs = (
+        torch.zeros(CLASSES, FEATURES),
+        torch.rand(batch_size, CLASSES),
+        torch.empty(batch_size, FEATURES),
+    )
     weight.grad = torch.zeros_like(weight)
     adam = torch.optim.Adam([weight], fused=True)
 
@@ -130,11 +143,21 @@ def main(quick: bool) -> dict[str, dict[str, float]]:
         }
         for name, (ways, repeats) in works.items():
             seconds = interleave(ways, blocks, repeats)
-            results[name] = {f"{way} ms": 1e3 * value for way, value in seconds.items()} | {"speed-up": seconds["usual"] / seconds["ours"]}
+            results[name] = {f"{way} ms": 1e3 * value for way, value in seconds.items()} | {
+                "speed-up": seconds["usual"] / seconds["ours"]
+            }
     rate = 300 * 50 / results["synthesis, 300 per unseen class"]["ours, to a file ms"] * 1e3
-    print(f"sizes of CUB: {FEATURES} features, {ATTRIBUTES} attributes; synthesis into a file: {rate:,.0f} features/s")
+    print(
+        f"sizes of CUB: {FEATURES} features, {ATTRIBUTES} attributes; synthesis into a file: {rate:,.0f} features/s"
+    )
     head = ["work", "usual ms", "ours ms", "ours, to a file ms", "least ms", "speed-up"]
-    print_table(head, [[name, *(f"{row[key]:.2f}" if key in row else "" for key in head[1:])] for name, row in results.items()])
+    print_table(
+        head,
+        [
+            [name, *(f"{row[key]:.2f}" if key in row else "" for key in head[1:])]
+            for name, row in results.items()
+        ],
+    )
     return results
 
 

@@ -9,13 +9,12 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.timing import interleave, machine, print_table
-from cwgan import losses
 from cwgan.config import ClassifierConfig, GanConfig
-from cwgan.gan import SeenRows, build_gan, train_gan
-from cwgan.metrics import per_class_accuracy
-from cwgan.networks import Generator, Regressor, SoftmaxClassifier, freeze
-from cwgan.supervised import fit
-from cwgan.synthesis import synthesize
+from cwgan.gan.networks import Generator, Regressor, SoftmaxClassifier, freeze
+from cwgan.gan.supervised import fit
+from cwgan.gan.synthesis import synthesize
+from cwgan.gan.training import SeenRows, build_gan, losses, train_gan
+from cwgan.scoring.metrics import per_class_accuracy
 
 BASE = {"rows": 1024, "classes": 100, "attributes": 256, "features": 1024, "hidden": 1024}
 
@@ -27,17 +26,29 @@ def works(sizes: dict[str, int]) -> dict[str, Callable[[], object]]:
     features = torch.rand(sizes["rows"], sizes["features"], generator=rng)
     labels = torch.randint(seen, (sizes["rows"],), generator=rng)
     attributes = torch.rand(sizes["classes"], sizes["attributes"], generator=rng)
-    data = SeenRows(features, labels, torch.arange(sizes["rows"]), attributes, torch.arange(seen, sizes["classes"]))
+    data = SeenRows(
+        features, labels, torch.arange(sizes["rows"]), attributes, torch.arange(seen, sizes["classes"])
+    )
     judges = (
         freeze(Regressor(sizes["features"], sizes["attributes"], rng)),
         freeze(SoftmaxClassifier(sizes["features"], torch.arange(seen), rng)),
     )
     config = GanConfig(hidden_size=sizes["hidden"], epochs=10**6)
     gan = train_gan(build_gan(sizes["features"], sizes["attributes"], config, rng, *judges), data)
-    generator = Generator(sizes["attributes"], sizes["attributes"], sizes["hidden"], sizes["features"], 0.2, rng)
+    generator = Generator(
+        sizes["attributes"], sizes["attributes"], sizes["hidden"], sizes["features"], 0.2, rng
+    )
     wanted = torch.arange(seen, sizes["classes"]).repeat_interleave(40)
     classifier = SoftmaxClassifier(sizes["features"], torch.arange(sizes["classes"]), rng)
-    epochs = fit(classifier, losses.classification, features, labels, torch.arange(sizes["rows"]), ClassifierConfig(epochs=10**6), rng)
+    epochs = fit(
+        classifier,
+        losses.classification,
+        features,
+        labels,
+        torch.arange(sizes["rows"]),
+        ClassifierConfig(epochs=10**6),
+        rng,
+    )
     classes = torch.arange(sizes["classes"])
     return {
         "GAN epoch": lambda: next(gan),
@@ -55,10 +66,20 @@ def main(quick: bool) -> dict[str, dict[str, float]]:
         doubled = works({**BASE, size: 2 * value})
         ratios[size] = {}
         for name, work in base.items():
-            seconds = interleave({"once": work, "twice": doubled[name]}, 3 if quick else 11, repeats=200 if name == "scoring" else 1)
+            seconds = interleave(
+                {"once": work, "twice": doubled[name]},
+                3 if quick else 11,
+                repeats=200 if name == "scoring" else 1,
+            )
             ratios[size][name] = seconds["twice"] / seconds["once"]
-    print("time at twice the size over time at the size, others as " + ", ".join(f"{key} {value}" for key, value in BASE.items()))
-    print_table(["doubled", *base], [[size, *(f"{value:.2f}" for value in row.values())] for size, row in ratios.items()])
+    print(
+        "time at twice the size over time at the size, others as "
+        + ", ".join(f"{key} {value}" for key, value in BASE.items())
+    )
+    print_table(
+        ["doubled", *base],
+        [[size, *(f"{value:.2f}" for value in row.values())] for size, row in ratios.items()],
+    )
     return ratios
 
 

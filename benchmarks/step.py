@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from benchmarks.timing import elsewhere, interleave, machine, print_table
 from cwgan.config import GanConfig
-from cwgan.gan import SeenRows, build_gan, critic_step, generator_step
+from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
+from cwgan.gan.training import SeenRows, build_gan, critic_step, generator_step
 from cwgan.machine import PRECISIONS, set_up
-from cwgan.networks import Regressor, SoftmaxClassifier, freeze
 
 BATCH, HIDDEN, ROWS = 64, 4096, 1024
 SHAPES = {
@@ -28,7 +28,10 @@ SHAPES = {
     "SUN": (2048, 102, 717, 645),
     "FLO": (2048, 1024, 102, 82),
 }
-BOUNDS = {"float32": {"bound": torch.float32}, "bfloat16": {"bound": torch.float32, "strict bound": torch.bfloat16}}
+BOUNDS = {
+    "float32": {"bound": torch.float32},
+    "bfloat16": {"bound": torch.float32, "strict bound": torch.bfloat16},
+}
 """Type of the matrices whose products are timed for a bound. The strict one does not count rounding, nor float32 gradients."""
 
 CONFIG = GanConfig(hidden_size=HIDDEN, batch_size=BATCH)
@@ -38,8 +41,12 @@ class UsualStep:
     """The reference: the same mathematics written the usual way."""
 
     def __init__(self, features: int, attributes: int) -> None:
-        self.generator = nn.Sequential(nn.Linear(2 * attributes, HIDDEN), nn.LeakyReLU(0.2), nn.Linear(HIDDEN, features), nn.ReLU())
-        self.critic = nn.Sequential(nn.Linear(features + attributes, HIDDEN), nn.LeakyReLU(0.2), nn.Linear(HIDDEN, 1))
+        self.generator = nn.Sequential(
+            nn.Linear(2 * attributes, HIDDEN), nn.LeakyReLU(0.2), nn.Linear(HIDDEN, features), nn.ReLU()
+        )
+        self.critic = nn.Sequential(
+            nn.Linear(features + attributes, HIDDEN), nn.LeakyReLU(0.2), nn.Linear(HIDDEN, 1)
+        )
         self.regressor = nn.Linear(features, attributes).requires_grad_(False)
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), 1e-4, betas=(0.5, 0.999))
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), 1e-4, betas=(0.5, 0.999))
@@ -56,7 +63,9 @@ class UsualStep:
         mix = torch.rand(len(real), 1)
         mixed = (mix * real + (1 - mix) * fake.detach()).requires_grad_()
         scores = self.critic(torch.cat([mixed, attributes], 1))
-        slope = torch.autograd.grad(scores, mixed, torch.ones_like(scores), create_graph=True, retain_graph=True)[0]
+        slope = torch.autograd.grad(
+            scores, mixed, torch.ones_like(scores), create_graph=True, retain_graph=True
+        )[0]
         penalty = ((slope.norm(2, dim=1) - 1) ** 2).mean() * 10
         penalty.backward()
         self.critic_optimizer.step()
@@ -74,7 +83,9 @@ class UsualStep:
         return loss
 
 
-def least_seconds(features: int, attributes: int, flops_per_second: float, bytes_per_second: float) -> dict[str, float]:
+def least_seconds(
+    features: int, attributes: int, flops_per_second: float, bytes_per_second: float
+) -> dict[str, float]:
     """Return the bound of both steps: the products that cannot be avoided, and Adam's traffic.
 
     Per row, in multiples of hidden x features (F) and hidden x attributes (A): the critic's step needs the fake
@@ -95,7 +106,10 @@ def least_seconds(features: int, attributes: int, flops_per_second: float, bytes
 
 def machine_rates(features: int, dtype: torch.dtype) -> tuple[float, float]:
     """Measure the best product rate of matrices of a type at the step's shapes [flop/s], and fused Adam's traffic [byte/s]."""
-    rows, weight, errors = (torch.rand(*shape).to(dtype) for shape in ((2 * BATCH, features), (HIDDEN, features), (2 * BATCH, HIDDEN)))
+    rows, weight, errors = (
+        torch.rand(*shape).to(dtype)
+        for shape in ((2 * BATCH, features), (HIDDEN, features), (2 * BATCH, HIDDEN))
+    )
     out, hidden = torch.empty_like(weight), torch.empty_like(errors)
     flops = 2 * len(rows) * HIDDEN * features
     parameter = torch.rand(HIDDEN, 3072)
@@ -130,7 +144,10 @@ def our_steps(sizes: tuple[int, int, int, int], precision: str) -> dict[str, Cal
     set_up(torch.get_num_threads(), precision)
     features, attributes, _, seen = sizes
     data, rng = random_rows(*sizes), torch.Generator().manual_seed(0)
-    judges = freeze(Regressor(features, attributes, rng)), freeze(SoftmaxClassifier(features, torch.arange(seen), rng))
+    judges = (
+        freeze(Regressor(features, attributes, rng)),
+        freeze(SoftmaxClassifier(features, torch.arange(seen), rng)),
+    )
     gan = build_gan(features, attributes, CONFIG, rng, *judges)
     return {
         "critic": lambda: critic_step(gan, data, torch.randint(ROWS, (BATCH,), generator=rng)),
@@ -148,11 +165,15 @@ def usual_steps(sizes: tuple[int, int, int, int]) -> dict[str, Callable[[], obje
 
     return {
         "critic": critic,
-        "generator": lambda: usual.generator_step(data.attributes[data.labels[torch.randint(ROWS, (BATCH,))]]),
+        "generator": lambda: usual.generator_step(
+            data.attributes[data.labels[torch.randint(ROWS, (BATCH,))]]
+        ),
     }
 
 
-def measure(blocks: int, precision: str, shapes: dict[str, tuple[int, int, int, int]]) -> dict[str, dict[str, float]]:
+def measure(
+    blocks: int, precision: str, shapes: dict[str, tuple[int, int, int, int]]
+) -> dict[str, dict[str, float]]:
     """Time both steps at every shape and print the table.
 
     Ours run in a process that is set up as `entrypoints.launch` sets up the program's, the usual ones in a plain one.
@@ -167,11 +188,17 @@ def measure(blocks: int, precision: str, shapes: dict[str, tuple[int, int, int, 
         usual, times = usual_steps(sizes), {}
         with elsewhere({"THP_MEM_ALLOC_ENABLE": "1"}, our_steps, sizes, precision) as ours:
             for step in ("critic", "generator"):
-                for way, seconds in interleave({"usual": usual[step], "ours": partial(ours, step)}, blocks, repeats=3).items():
+                for way, seconds in interleave(
+                    {"usual": usual[step], "ours": partial(ours, step)}, blocks, repeats=3
+                ).items():
                     times[f"{step} {way}"] = seconds
         del usual
         bounds = {
-            bound: sum(least_seconds(*sizes[:2], *with_precision(precision, partial(machine_rates, sizes[0], dtype))).values())
+            bound: sum(
+                least_seconds(
+                    *sizes[:2], *with_precision(precision, partial(machine_rates, sizes[0], dtype))
+                ).values()
+            )
             for bound, dtype in BOUNDS[precision].items()
         }
         total = {way: times[f"critic {way}"] + times[f"generator {way}"] for way in ("usual", "ours")}
@@ -181,12 +208,20 @@ def measure(blocks: int, precision: str, shapes: dict[str, tuple[int, int, int, 
             "speed-up": total["usual"] / total["ours"],
             **{f"over {bound}": total["ours"] / seconds for bound, seconds in bounds.items()},
         }
-    print(f"critic + generator step, batch {BATCH}, hidden {HIDDEN}, our products in {precision}, milliseconds")
+    print(
+        f"critic + generator step, batch {BATCH}, hidden {HIDDEN}, our products in {precision}, milliseconds"
+    )
     head = ["shape", *next(iter(results.values()))]
     print_table(
         head,
         [
-            [name, *(f"{value:.{2 if key.startswith(('speed-up', 'over')) else 0}f}" for key, value in row.items())]
+            [
+                name,
+                *(
+                    f"{value:.{2 if key.startswith(('speed-up', 'over')) else 0}f}"
+                    for key, value in row.items()
+                ),
+            ]
             for name, row in results.items()
         ],
     )
@@ -205,7 +240,9 @@ def with_precision(precision: str, work: Callable[[], object]) -> object:
 def main(quick: bool) -> dict[str, dict[str, dict[str, float]]]:
     shapes = {"CUB, 1024 sentences": SHAPES["CUB, 1024 sentences"]} if quick else SHAPES
     print(machine())
-    return {precision: measure(5 if quick else 15, precision, shapes) for precision in ("float32", "bfloat16")}
+    return {
+        precision: measure(5 if quick else 15, precision, shapes) for precision in ("float32", "bfloat16")
+    }
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ def interleave(works: Works, blocks: int, repeats: int = 1) -> dict[str, float]:
 
 
 @contextmanager
-def elsewhere(environment: Mapping[str, str], make: Callable[..., Works], *arguments: object) -> Iterator[Callable[[str], None]]:
+def elsewhere(
+    environment: Mapping[str, str], make: Callable[..., Works], *arguments: object
+) -> Iterator[Callable[[str], None]]:
     """Keep works in a process of their own; yield a function that does one of them, by name, and returns when it is done.
 
     Args:
@@ -46,7 +48,9 @@ def elsewhere(environment: Mapping[str, str], make: Callable[..., Works], *argum
         arguments: of `make`.
     """
     here, there = Pipe()
-    process = get_context("spawn").Process(target=_serve, args=(there, torch.get_num_threads(), make, arguments), daemon=True)
+    process = get_context("spawn").Process(
+        target=_serve, args=(there, torch.get_num_threads(), make, arguments), daemon=True
+    )
     before = dict(os.environ)
     os.environ.update(environment)
     process.start()
@@ -65,7 +69,9 @@ def elsewhere(environment: Mapping[str, str], make: Callable[..., Works], *argum
         process.join()
 
 
-def _serve(connection: Connection, threads: int, make: Callable[..., Works], arguments: tuple[object, ...]) -> None:
+def _serve(
+    connection: Connection, threads: int, make: Callable[..., Works], arguments: tuple[object, ...]
+) -> None:
     torch.set_num_threads(threads)
     works = make(*arguments)
     with suppress(EOFError):
@@ -76,7 +82,10 @@ def _serve(connection: Connection, threads: int, make: Callable[..., Works], arg
 
 def machine() -> str:
     """Return one line about the machine."""
-    model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
+    model = next(
+        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
+    )
     return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
 
 

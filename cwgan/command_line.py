@@ -18,7 +18,11 @@ from cwgan.config import Config
 from cwgan.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-SECTIONS = tuple(item.name for item in dataclasses.fields(Config) if dataclasses.is_dataclass(get_type_hints(Config)[item.name]))
+SECTIONS = tuple(
+    item.name
+    for item in dataclasses.fields(Config)
+    if dataclasses.is_dataclass(get_type_hints(Config)[item.name])
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,12 @@ def find_layer(name: str, kind: str) -> Path:
     path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
-        raise InputError(f"--{kind}", "preset", repr(name), f"one of {known}, or a YAML file's path, absolute or from {Path.cwd()}")
+        raise InputError(
+            f"--{kind}",
+            "preset",
+            repr(name),
+            f"one of {known}, or a YAML file's path, absolute or from {Path.cwd()}",
+        )
     return path
 
 
@@ -136,7 +145,9 @@ def nearest(key: str, known: Sequence[str]) -> str:
     return f"those of --help; nearest: {', '.join(close)}" if close else "those of --help"
 
 
-_WRONG_VALUE = re.compile(r"""Parser key "([\w.]+)": Expected a (?:<class '(\w+)'>|typing\.Literal\[(.*)\])\. Got value: (.*)""")
+_WRONG_VALUE = re.compile(
+    r"""Parser key "([\w.]+)": Expected a (?:<class '(\w+)'>|typing\.Literal\[(.*)\])\. Got value: (.*)"""
+)
 _KINDS = {
     "int": "a whole number",
     "float": "a finite number",
@@ -157,16 +168,35 @@ class _Parser(ArgumentParser):
             key, kind, choices, got = wrong.groups()
             raise InputError(self.source, key, got, _KINDS[kind] if kind else f"one of {choices}") from None
         if unknown := re.search(r"nrecognized arguments:.*?--([^\s=]+)", message):
-            known = [option[2:] for action in self._actions for option in action.option_strings if option[:2] == "--" and option[-1] != "+"]
-            raise InputError(self.source, unknown[1], "an unknown parameter", nearest(unknown[1], known)) from None
+            known = [
+                option[2:]
+                for action in self._actions
+                for option in action.option_strings
+                if option[:2] == "--" and option[-1] != "+"
+            ]
+            raise InputError(
+                self.source, unknown[1], "an unknown parameter", nearest(unknown[1], known)
+            ) from None
         raise InputError(self.source, "flags", message, "--parameter value, see --help") from None
 
 
 def _parser(command: Command) -> _Parser:
     program = f"python -m entrypoints.{command.name}"
-    parser = _Parser(prog=program, usage="%(prog)s [--parameter value ...]", description=command.help, allow_abbrev=False)
-    parser.add_argument("--config", type=str, default="", help=f"preset in configs/, or a YAML file; empty: {command.config or 'none'}")
-    parser.add_argument("--variant", type=str, default="", help="loss variant in configs/, or a YAML file; empty: none, as cycle_wgan")
+    parser = _Parser(
+        prog=program, usage="%(prog)s [--parameter value ...]", description=command.help, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--config",
+        type=str,
+        default="",
+        help=f"preset in configs/, or a YAML file; empty: {command.config or 'none'}",
+    )
+    parser.add_argument(
+        "--variant",
+        type=str,
+        default="",
+        help="loss variant in configs/, or a YAML file; empty: none, as cycle_wgan",
+    )
     for name, help in command.references.items():
         parser.add_argument(f"--{name}", type=str, default="", help=help)
     _add_fields(parser, parser, Config, "", command.sections)
@@ -180,10 +210,17 @@ def _add_fields(parser: _Parser, group: Any, kind: type, prefix: str, sections: 
         if dataclasses.is_dataclass(types[item.name]):
             if prefix or item.name in sections:
                 title = f"{dotted}: {(types[item.name].__doc__ or '').strip()}"
-                _add_fields(parser, parser.add_argument_group(title), types[item.name], f"{dotted}.", sections)
+                _add_fields(
+                    parser, parser.add_argument_group(title), types[item.name], f"{dotted}.", sections
+                )
             continue
         default = item.default_factory() if callable(item.default_factory) else item.default
-        group.add_argument(f"--{dotted}", type=types[item.name], default=default, help=item.metadata["help"].replace("%", "%%"))
+        group.add_argument(
+            f"--{dotted}",
+            type=types[item.name],
+            default=default,
+            help=item.metadata["help"].replace("%", "%%"),
+        )
 
 
 def _checked(source: str, layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,7 +228,12 @@ def _checked(source: str, layer: Mapping[str, Any]) -> dict[str, Any]:
     flat = flatten(layer)
     for key, value in flat.items():
         if any(name.startswith(f"{key}.") for name in known):
-            raise InputError(source, key, "nothing" if value is None else repr(value), "parameters by name, this being a section")
+            raise InputError(
+                source,
+                key,
+                "nothing" if value is None else repr(value),
+                "parameters by name, this being a section",
+            )
         if key not in known:
             raise InputError(source, key, "an unknown parameter", nearest(key, known))
         if value is None:
@@ -229,4 +271,9 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 def _build(kind: type, values: Mapping[str, Any]) -> Any:
     types = get_type_hints(kind)
-    return kind(**{key: _build(types[key], value) if dataclasses.is_dataclass(types[key]) else value for key, value in values.items()})
+    return kind(
+        **{
+            key: _build(types[key], value) if dataclasses.is_dataclass(types[key]) else value
+            for key, value in values.items()
+        }
+    )

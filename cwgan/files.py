@@ -88,17 +88,28 @@ def dataset_of(file: h5py.File, key: str, dimensions: int, kind: str = "number")
     for step in key.split("/"):
         link = place.get(step, getlink=True) if isinstance(place, h5py.Group) else None
         if link is None:
-            raise InputError(file.filename, key, "nothing there", f"a {kind} dataset of {dimensions} dimension(s)")
+            raise InputError(
+                file.filename, key, "nothing there", f"a {kind} dataset of {dimensions} dimension(s)"
+            )
         if not isinstance(link, h5py.HardLink):
             raise InputError(file.filename, key, "a link", "data stored in the file itself")
         place = place[step]
     if not isinstance(place, h5py.Dataset) or place.is_virtual or place.external:
-        raise InputError(file.filename, key, "a group or a reference to other files", "a dataset stored in the file itself")
-    is_kind = place.dtype.kind in "fiu" if kind == "number" else h5py.check_string_dtype(place.dtype) is not None
+        raise InputError(
+            file.filename, key, "a group or a reference to other files", "a dataset stored in the file itself"
+        )
+    is_kind = (
+        place.dtype.kind in "fiu" if kind == "number" else h5py.check_string_dtype(place.dtype) is not None
+    )
     if not is_kind or place.shape is None or place.ndim != dimensions:
         found = f"{place.dtype} of shape {place.shape}"
         raise InputError(file.filename, key, found, f"a {kind} dataset of {dimensions} dimension(s)")
     stored = min(place.id.get_storage_size(), file.id.get_filesize())
     if place.nbytes > DEFLATE_LIMIT * stored:
-        raise InputError(file.filename, key, f"shape {place.shape} over {stored} stored bytes", "a dataset whose values are stored")
+        raise InputError(
+            file.filename,
+            key,
+            f"shape {place.shape} over {stored} stored bytes",
+            "a dataset whose values are stored",
+        )
     return place

@@ -39,10 +39,14 @@ class Section:
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
-            bounds = {word: bound for word, bound in item.metadata.get("range", {}).items() if bound is not None}
+            bounds = {
+                word: bound for word, bound in item.metadata.get("range", {}).items() if bound is not None
+            }
             numbers = value if isinstance(value, list) else [value]
             if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
                 raise InputError("configuration", f"{self.section}{item.name}", value, "a finite number")
-            if not all(_COMPARISONS[word](number, bound) for word, bound in bounds.items() for number in numbers):
+            if not all(
+                _COMPARISONS[word](number, bound) for word, bound in bounds.items() for number in numbers
+            ):
                 allowed = " and ".join(f"{word} {bound}" for word, bound in bounds.items())
                 raise InputError("configuration", f"{self.section}{item.name}", value, allowed)

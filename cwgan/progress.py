@@ -10,7 +10,9 @@ SECONDS_BETWEEN_LINES = 15.0
 BAR = "{desc} {bar:20} {n_fmt}/{total_fmt} epochs [{elapsed}<{remaining}{postfix}]"
 
 
-def epochs(losses: Iterable[Mapping[str, float]], name: str, total: int, done: int = 0) -> Iterator[tuple[int, dict[str, float]]]:
+def epochs(
+    losses: Iterable[Mapping[str, float]], name: str, total: int, done: int = 0
+) -> Iterator[tuple[int, dict[str, float]]]:
     """Number the epochs of a loop as they end, showing how far it is and how it goes.
 
     Args:
@@ -23,7 +25,9 @@ def epochs(losses: Iterable[Mapping[str, float]], name: str, total: int, done: i
         The epoch, from done + 1, and its terms.
     """
     watched = sys.stderr.isatty()
-    bar: tqdm = tqdm(total=total, initial=done, desc=f"{name:<10}", bar_format=BAR, leave=False, disable=not watched)
+    bar: tqdm = tqdm(
+        total=total, initial=done, desc=f"{name:<10}", bar_format=BAR, leave=False, disable=not watched
+    )
     began = spoke = time.perf_counter()
     terms: dict[str, float] = {}
     with bar:

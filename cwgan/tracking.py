@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cwgan.command_line import flatten, to_dict
 from cwgan.config import Config
-from cwgan.data import GzslDataset
+from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError, Stopped, StoreError
 from cwgan.files import locked
 
@@ -67,7 +67,9 @@ class Run:
     def _log(self, metrics: Mapping[str, float], step: int) -> None:
         """Log in one batch; unlike `mlflow.log_metrics` without reading the run back first."""
         now = int(1000 * time.time())
-        MlflowClient().log_batch(self.run_id, [Metric(name, value, now, step) for name, value in metrics.items()])
+        MlflowClient().log_batch(
+            self.run_id, [Metric(name, value, now, step) for name, value in metrics.items()]
+        )
 
     def log_dataset(self, dataset: GzslDataset) -> None:
         """Record which data the run used: its digest as an MLflow input, its split hash and sizes as tags."""
@@ -75,7 +77,11 @@ class Run:
         from mlflow.data.meta_dataset import MetaDataset
 
         source = CodeDatasetSource(tags={"path": dataset.source})
-        tags = {"split_hash": dataset.split_hash, "classes": str(dataset.class_count), "rows": str(len(dataset.features))}
+        tags = {
+            "split_hash": dataset.split_hash,
+            "classes": str(dataset.class_count),
+            "rows": str(len(dataset.features)),
+        }
         record = MetaDataset(source, name=dataset.name, digest=dataset.digest)  # type: ignore[abstract]
         mlflow.log_input(record, context="training and scoring", tags=tags)
         mlflow.set_tags({"data.digest": dataset.digest, "data.split_hash": dataset.split_hash})
@@ -92,12 +98,18 @@ class Run:
         """Upload what is new in the folder, and delete what a savepoint rule deleted; nothing to do on this machine."""
         if is_local_uri(self.artifact_uri):
             return
-        present = {str(path.relative_to(self.folder)): path.stat().st_mtime_ns for path in self.folder.rglob("[!.]*") if path.is_file()}
+        present = {
+            str(path.relative_to(self.folder)): path.stat().st_mtime_ns
+            for path in self.folder.rglob("[!.]*")
+            if path.is_file()
+        }
         repository = get_artifact_repository(self.artifact_uri)
         try:
             for name, changed in present.items():
                 if self._sent.get(name) != changed:
-                    repository.log_artifact(str(self.folder / name), str(Path(name).parent) if "/" in name else None)
+                    repository.log_artifact(
+                        str(self.folder / name), str(Path(name).parent) if "/" in name else None
+                    )
             for name in set(self._sent) - set(present):
                 repository.delete_artifacts(name)
         except Exception as error:  # every kind of storage raises its own
@@ -119,7 +131,11 @@ def session() -> Iterator[Path]:
         yield scratch
     except STORE_ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        kept = f"; files made so far are kept in {scratch}" if any(path.is_file() for path in scratch.rglob("*")) else ""
+        kept = (
+            f"; files made so far are kept in {scratch}"
+            if any(path.is_file() for path in scratch.rglob("*"))
+            else ""
+        )
         raise StoreError(f"MLflow at {store_uri()}: {reason}{kept}") from error
     finally:
         if not kept:
@@ -171,8 +187,14 @@ def run(
             name = config.run_name or (name if _is_invented(info.run_name) else info.run_name)
         mlflow.set_tags({"mlflow.runName": name, "stage": stage})
         # So that the UI opens the experiment as one of training runs, not of language-model traces.
-        MlflowClient().set_experiment_tag(info.experiment_id, "mlflow.experimentKind", "custom_model_development")
-        values = {key: value for key, value in flatten(to_dict(config)).items() if "." not in key or key.split(".")[0] in sections}
+        MlflowClient().set_experiment_tag(
+            info.experiment_id, "mlflow.experimentKind", "custom_model_development"
+        )
+        values = {
+            key: value
+            for key, value in flatten(to_dict(config)).items()
+            if "." not in key or key.split(".")[0] in sections
+        }
         # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
         known = MlflowClient().get_run(info.run_id).data.params
         mlflow.log_params({key: value for key, value in {**values, **references}.items() if key not in known})
@@ -256,7 +278,11 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
     run_id, _, within = reference.removeprefix("runs:/").partition("/")
     run_id = run_id.lower()
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
-        found = f"no {artifact} in the folder {path}" if path.is_dir() else f"neither run id nor file: {reference!r}"
+        found = (
+            f"no {artifact} in the folder {path}"
+            if path.is_dir()
+            else f"neither run id nor file: {reference!r}"
+        )
         raise InputError(f"--{parameter}", "reference", found, allowed)
     client = MlflowClient()
     try:
@@ -266,17 +292,30 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
             raise
         raise InputError(f"--{parameter}", "run id", f"no run {run_id} in {store_uri()}", allowed) from None
     wanted = within or artifact
-    owners = [run] if _has(client, run, wanted) else [child for child in _children(client, run) if _has(client, child, wanted)]
+    owners = (
+        [run]
+        if _has(client, run, wanted)
+        else [child for child in _children(client, run) if _has(client, child, wanted)]
+    )
     if len(owners) > 1:
         found = f"{len(owners)} children that have {wanted}"
-        raise InputError(f"--{parameter}", f"run {run_id}", found, f"one of them: {', '.join(owner.info.run_id for owner in owners)}")
+        raise InputError(
+            f"--{parameter}",
+            f"run {run_id}",
+            found,
+            f"one of them: {', '.join(owner.info.run_id for owner in owners)}",
+        )
     if not owners:
         present = ", ".join(item.path for item in client.list_artifacts(run_id)) or "nothing"
-        raise InputError(f"--{parameter}", f"run {run_id}", f"no artifact {wanted} (it has {present})", allowed)
+        raise InputError(
+            f"--{parameter}", f"run {run_id}", f"no artifact {wanted} (it has {present})", allowed
+        )
     owner = owners[0].info
     if is_local_uri(owner.artifact_uri):  # MLflow would leave a copy of it in a temporary folder
         return Path(local_file_uri_to_path(owner.artifact_uri)) / wanted
-    return Path(download_artifacts(run_id=owner.run_id, artifact_path=wanted, dst_path=str(scratch / parameter)))
+    return Path(
+        download_artifacts(run_id=owner.run_id, artifact_path=wanted, dst_path=str(scratch / parameter))
+    )
 
 
 def store_uri() -> str:
@@ -301,7 +340,12 @@ def _create_store() -> None:
 
 def _choose_experiment(name: str) -> None:
     if "MLFLOW_RUN_ID" in os.environ:
-        raise InputError("configuration", "experiment", repr(name), "nothing under `mlflow run`, which has --experiment-name for it")
+        raise InputError(
+            "configuration",
+            "experiment",
+            repr(name),
+            "nothing under `mlflow run`, which has --experiment-name for it",
+        )
     mlflow.set_experiment(name)
 
 
@@ -311,7 +355,9 @@ def _is_invented(name: str) -> bool:
 
 
 def _children(client: MlflowClient, parent: MlflowRun) -> list[MlflowRun]:
-    return list(client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"))
+    return list(
+        client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    )
 
 
 def _has(client: MlflowClient, candidate: MlflowRun, path: str) -> bool:

@@ -22,14 +22,19 @@ SEEDS = [0, 1, 2]
 
 
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
-    from cwgan import comparison, figures
+    from cwgan.scoring import comparison
+    from cwgan.stages import figures
 
     spreads = {}
     for variant, configured in comparison.of_variants(config).items():
         seeds = comparison.of_seeds(configured, config.seeds or SEEDS)
-        spreads[variant] = comparison.spread(main.repeated(run, {f"{variant} {seed}": each for seed, each in seeds.items()}, files))
+        spreads[variant] = comparison.spread(
+            main.repeated(run, {f"{variant} {seed}": each for seed, each in seeds.items()}, files)
+        )
         run.log_scores(comparison.logged(spreads[variant], f"{variant}/"))
-    rows = {variant: row for variant, spread in spreads.items() for row in comparison.by_protocol(spread).values()}
+    rows = {
+        variant: row for variant, spread in spreads.items() for row in comparison.by_protocol(spread).values()
+    }
     table = comparison.table(f"{len(config.seeds or SEEDS)} seeds", rows)
     (run.folder / "ablation.md").write_text(table)
     run.describe(table)

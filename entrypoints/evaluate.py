@@ -24,7 +24,7 @@ ARTIFACTS = {"classifier": "classifier.safetensors"}
 
 
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
-    from cwgan import pipeline
+    from cwgan.stages import pipeline
 
     dataset = open_data(run, config)
     result = pipeline.evaluate_classifier(config, dataset, files["classifier"], run.folder)

@@ -9,7 +9,7 @@ from cwgan.config import Config
 from entrypoints.launch import launch, open_data
 
 if TYPE_CHECKING:
-    from cwgan.data import GzslDataset
+    from cwgan.data.dataset import GzslDataset
     from cwgan.tracking import Run
 
 COMMAND = Command(
@@ -25,15 +25,21 @@ ARTIFACTS = {"gan": "gan.safetensors"}
 
 def stage(run: "Run", config: Config, dataset: "GzslDataset", gan_file: Path) -> Path:
     """Write synthetic.h5 and, for the built-in data, draw what the generator imagines; return the file."""
-    from cwgan import pipeline
+    from cwgan.stages import pipeline
 
     path, generator = pipeline.generate(config, dataset, gan_file, run.folder)
     if config.data.path == "numbers":
-        from cwgan import figures
-        from cwgan.numbers import IMAGE_SHAPE
+        from cwgan.data.numbers import IMAGE_SHAPE
+        from cwgan.stages import figures
 
         imagined = pipeline.imagine(config, dataset, generator, samples=4)
-        figures.imagined_numbers(run.folder / "imagined_numbers.png", imagined, dataset, dataset.unseen_classes.tolist(), IMAGE_SHAPE)
+        figures.imagined_numbers(
+            run.folder / "imagined_numbers.png",
+            imagined,
+            dataset,
+            dataset.unseen_classes.tolist(),
+            IMAGE_SHAPE,
+        )
     return path
 
 

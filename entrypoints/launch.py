@@ -16,7 +16,7 @@ from cwgan.config import Config
 from cwgan.errors import InputError
 
 if TYPE_CHECKING:
-    from cwgan.data import GzslDataset
+    from cwgan.data.dataset import GzslDataset
     from cwgan.tracking import Run
 
 Body = Callable[["Run", Config, dict[str, Path]], None]
@@ -43,8 +43,12 @@ def reported(command: Command, argv: list[str] | None, work: Callable[[list[str]
     flags = sys.argv[1:] if argv is None else argv
     try:
         with interruptible():
-            arguments = parse(command, flags)  # before the slow imports: --help and a misspelt flag answer at once
-            os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages, see cwgan.machine; PyTorch asks only once
+            arguments = parse(
+                command, flags
+            )  # before the slow imports: --help and a misspelt flag answer at once
+            os.environ.setdefault(
+                "THP_MEM_ALLOC_ENABLE", "1"
+            )  # huge pages, see cwgan.machine; PyTorch asks only once
             work(flags, arguments)
     except (InputError, FloatingPointError, OSError) as error:
         message = " ".join(str(error).splitlines())
@@ -60,25 +64,31 @@ def reported(command: Command, argv: list[str] | None, work: Callable[[list[str]
     return 0
 
 
-def _run(command: Command, artifacts: Mapping[str, str], body: Body, flags: list[str], arguments: Arguments) -> None:
+def _run(
+    command: Command, artifacts: Mapping[str, str], body: Body, flags: list[str], arguments: Arguments
+) -> None:
     from cwgan import tracking
 
     given = arguments.references
     with tracking.session() as scratch:
         files = {
-            name: tracking.resolve(value, artifacts[name], name, scratch) if name in artifacts else Path(value)
+            name: tracking.resolve(value, artifacts[name], name, scratch)
+            if name in artifacts
+            else Path(value)
             for name, value in given.items()
         }
         if command.inherits in files:
             arguments = parse(command, flags, inherited_config(files[command.inherits]))
-        with tracking.run(command.name, arguments.config, command.sections, {**arguments.layers, **given}, scratch) as run:
+        with tracking.run(
+            command.name, arguments.config, command.sections, {**arguments.layers, **given}, scratch
+        ) as run:
             body(run, arguments.config, files)
         print(f"{command.name} run {run.run_id} in {tracking.store_uri()}")
 
 
 def open_data(run: "Run", config: Config) -> "GzslDataset":
     """Read the data set of a run, record it there, and say what is in it."""
-    from cwgan.pipeline import load_data
+    from cwgan.stages.pipeline import load_data
 
     dataset = load_data(config)
     run.log_dataset(dataset)
@@ -91,18 +101,24 @@ def inherited_config(path: Path) -> dict[str, Any]:
 
     What belongs to that run and its machine alone is left out.
     """
-    from cwgan.checkpoint import read_facts
-    from cwgan.synthesis import inspect_synthetic
+    from cwgan.gan.checkpoint import read_facts
+    from cwgan.gan.synthesis import inspect_synthetic
 
     if path.suffix == ".h5":
         text = inspect_synthetic(path).info.get("config", "{}")
         try:
             kept = json.loads(text)
         except ValueError:
-            raise InputError(path, "info/config", repr(text[:60]), "the configuration as written by this program") from None
+            raise InputError(
+                path, "info/config", repr(text[:60]), "the configuration as written by this program"
+            ) from None
     else:
         kept = read_facts(path).get("config", {})
-    return {key: value for key, value in kept.items() if key not in ("run_name", "experiment", "threads", "device")}
+    return {
+        key: value
+        for key, value in kept.items()
+        if key not in ("run_name", "experiment", "threads", "device")
+    }
 
 
 def percent(scores: Mapping[str, float]) -> str:
@@ -113,7 +129,9 @@ def percent(scores: Mapping[str, float]) -> str:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Let a polite kill end a run as an interruption does, and nothing interrupt its closing."""
-    signals = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    signals = [
+        number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN
+    ]
 
     def ignore(signum: int, frame: FrameType | None) -> None:
         """Do nothing; unlike SIG_IGN, without a complaint where a second signal was under way already."""

@@ -40,7 +40,7 @@ answered; AUSUC: area under S over U as a bias on seen classes takes every value
 
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
     """Go the whole road once, or once per seed, and print where to look."""
-    from cwgan import comparison
+    from cwgan.scoring import comparison
 
     if config.seeds:
         spreads = comparison.spread(repeated(run, comparison.of_seeds(config, config.seeds), files))
@@ -82,8 +82,10 @@ def repeated(run: "Run", configs: Mapping[str, Config], files: dict[str, Path]) 
 
 def once(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]:
     """Go the whole road once, where asked for with epoch and bias chosen on validation classes before; return the scores."""
-    from cwgan import comparison, selection, tracking
-    from cwgan.pipeline import load_data
+    from cwgan import tracking
+    from cwgan.scoring import comparison
+    from cwgan.scoring import selection
+    from cwgan.stages.pipeline import load_data
 
     if not config.select:
         return road(run, config, files)
@@ -105,7 +107,7 @@ def once(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]
 def road(run: "Run", config: Config, files: dict[str, Path]) -> dict[str, float]:
     """Run the stages as children of the open run, and gather scores, table and pictures in it; return the scores."""
     from cwgan import tracking
-    from cwgan.pipeline import GAN_FILE, worth_showing
+    from cwgan.stages.pipeline import GAN_FILE, worth_showing
 
     if not config.gan.train:
         allowed = "true, as main goes on to generate; the entry point train_gan can stop there"
@@ -145,7 +147,10 @@ def summary(name: str, scores: dict[str, float], seconds: dict[str, float]) -> s
     heads, cells = [name, *scores], ["%", *(f"{100 * value:.1f}" for value in scores.values())]
     widths = [max(len(head), len(cell)) for head, cell in zip(heads, cells, strict=True)]
     rows = (heads, ["-" * width for width in widths], cells)
-    lines = ["| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    lines = [
+        "| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
     times = ", ".join(f"{key} {value:.1f}" for key, value in seconds.items())
     return "\n".join([*lines, "", LEGEND, f"Seconds: {times}."]) + "\n"
 

@@ -22,11 +22,14 @@ COMMAND = Command(
 
 
 def body(run: "Run", config: Config, files: dict[str, Path]) -> None:
-    from cwgan.hdf5 import save_hdf5
+    from cwgan.data.hdf5 import save_hdf5
 
     if config.protocol != "final":
         raise InputError(
-            "configuration", "protocol", config.protocol, "final: the pair holds every split, and each run chooses its protocol"
+            "configuration",
+            "protocol",
+            config.protocol,
+            "final: the pair holds every split, and each run chooses its protocol",
         )
     dataset = open_data(run, config)
     folder = files["out"].resolve()

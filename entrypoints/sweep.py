@@ -18,8 +18,8 @@ from entrypoints.sweep_supervisor import SweepError, supervise
 from entrypoints.sweep_worker import Task
 
 if TYPE_CHECKING:
-    from cwgan.data import GzslDataset
-    from cwgan.search import Search
+    from cwgan.data.dataset import GzslDataset
+    from cwgan.search.study import Search
 
 COMMAND = Command(
     "sweep",
@@ -30,7 +30,18 @@ COMMAND = Command(
 DECIDING = ("seeds", "objective", "value", "pruner", "trials_per_gan")
 """Parameters of the sweep that decide its results: with others, it is another study."""
 
-NOT_DECIDING = ("data.path", "data.name", "data.attributes", "threads", "device", "experiment", "run_name", "seeds", "select", "protocol")
+NOT_DECIDING = (
+    "data.path",
+    "data.name",
+    "data.attributes",
+    "threads",
+    "device",
+    "experiment",
+    "run_name",
+    "seeds",
+    "select",
+    "protocol",
+)
 """Parameters that may differ from machine to machine, or concern the final models alone; the data's digest stands for their content."""
 
 LEADER_OPENS_WITHIN = 60.0
@@ -60,7 +71,7 @@ def conduct(flags: list[str], arguments: Arguments) -> None:
 def lead(task: Task, search: "Search", dataset: "GzslDataset", arguments: Arguments, scratch: Path) -> None:
     """Open the parent run, see the study through, and report."""
     from cwgan import tracking
-    from cwgan.trials import best_of
+    from cwgan.search.trials import best_of
 
     config = arguments.config
     parent = search.noted("run_id") or ""
@@ -68,14 +79,18 @@ def lead(task: Task, search: "Search", dataset: "GzslDataset", arguments: Argume
         parent = ""  # deleted; what the study knows goes into a new one
     if parent:
         tracking.adopt(parent, "resumed")
-    with tracking.run(COMMAND.name, config, COMMAND.sections, arguments.layers, scratch, reopen=parent) as run:
+    with tracking.run(
+        COMMAND.name, config, COMMAND.sections, arguments.layers, scratch, reopen=parent
+    ) as run:
         search.note("run_id", run.run_id)
         run.log_dataset(dataset)
         run.tag({"study": search.name})
         task = dataclasses.replace(task, parent=run.run_id)
         end_lost_runs(search, run.run_id)
         start(task, search)
-        print(f"study '{search.name}': {search.asked()} trials asked for; parent run {run.run_id}", flush=True)
+        print(
+            f"study '{search.name}': {search.asked()} trials asked for; parent run {run.run_id}", flush=True
+        )
         try:
             supervise(task, search)
         except (KeyboardInterrupt, SweepError):
@@ -94,9 +109,11 @@ def lead(task: Task, search: "Search", dataset: "GzslDataset", arguments: Argume
 def end_lost_runs(search: "Search", parent: str) -> None:
     """End the runs that a killed process left behind below the parent."""
     from cwgan import tracking
-    from cwgan.trials import in_state
+    from cwgan.search.trials import in_state
 
-    alive = {trial.notes["run_id"] for trial in in_state(search.trials(), "RUNNING") if "run_id" in trial.notes}
+    alive = {
+        trial.notes["run_id"] for trial in in_state(search.trials(), "RUNNING") if "run_id" in trial.notes
+    }
     tracking.end_lost_below(parent, alive)
 
 
@@ -107,9 +124,9 @@ def prepared(config: Config, beside: Path) -> tuple[Task, "GzslDataset"]:
         InputError: a search space or a parameter that cannot be used.
     """
     from cwgan import tracking
-    from cwgan.pipeline import load_data
-    from cwgan.search_space import read_space
-    from cwgan.selection import validation_half
+    from cwgan.scoring.selection import validation_half
+    from cwgan.search.space import read_space
+    from cwgan.stages.pipeline import load_data
 
     half = validation_half(dataclasses.replace(config, protocol="final"), 5, "sweep")
     for name in ("gan", "monitor", "regressor"):
@@ -125,16 +142,23 @@ def prepared(config: Config, beside: Path) -> tuple[Task, "GzslDataset"]:
         print("trials are kept in a file of this machine; for a study of several machines give sweep.storage")
     task = Task(half, space, config.sweep.study, storage, "", folder)
     facts = json.dumps(facts_of(task, dataset), sort_keys=True).encode()
-    named = config.sweep.study or f"{config.data.name or Path(config.data.path).name} {hashlib.sha256(facts).hexdigest()[:8]}"
+    named = (
+        config.sweep.study
+        or f"{config.data.name or Path(config.data.path).name} {hashlib.sha256(facts).hexdigest()[:8]}"
+    )
     return dataclasses.replace(task, study=named), dataset
 
 
 def facts_of(task: Task, dataset: "GzslDataset") -> dict[str, Any]:
     """Return everything that decides the results of a study, by dotted name."""
-    from cwgan.search_space import described
+    from cwgan.search.space import described
 
     flat = {key: value for key, value in flatten(to_dict(task.config)).items() if key not in NOT_DECIDING}
-    flat = {key: value for key, value in flat.items() if not key.startswith("sweep.") or key.removeprefix("sweep.") in DECIDING}
+    flat = {
+        key: value
+        for key, value in flat.items()
+        if not key.startswith("sweep.") or key.removeprefix("sweep.") in DECIDING
+    }
     return {**flat, **flatten(described(task.space), "space."), "data digest": dataset.digest}
 
 
@@ -148,13 +172,16 @@ def check_same_study(search: "Search", facts: dict[str, Any]) -> None:
     for key in sorted({*known, *facts}):
         if known.get(key) != facts.get(key):
             raise InputError(
-                f"study '{search.name}'", key, facts.get(key), f"{known.get(key)}, as it was begun with; or another sweep.study"
+                f"study '{search.name}'",
+                key,
+                facts.get(key),
+                f"{known.get(key)}, as it was begun with; or another sweep.study",
             )
 
 
 def start(task: Task, search: "Search") -> None:
     """Have the preset's own setting tried first, where it lies in the space."""
-    from cwgan.search_space import point_of
+    from cwgan.search.space import point_of
 
     point = point_of(task.config, task.space)
     if point is None:
@@ -170,7 +197,12 @@ def join(task: Task, search: "Search") -> None:
     until = time.monotonic() + LEADER_OPENS_WITHIN
     while not (parent := search.noted("run_id")):
         if time.monotonic() > until:
-            raise InputError("study", "parent run", "none", "the run of the leading command; if that is gone, run this again to lead")
+            raise InputError(
+                "study",
+                "parent run",
+                "none",
+                "the run of the leading command; if that is gone, run this again to lead",
+            )
         time.sleep(1)
     tracking.adopt(parent, "joined")
     leader = (search.noted("leader") or {}).get("who", "another command")

@@ -11,10 +11,10 @@ from entrypoints import main
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cwgan.search import Search
-    from cwgan.search_space import Point, Space
+    from cwgan.search.space import Point, Space
+    from cwgan.search.study import Search
+    from cwgan.search.trials import Trial
     from cwgan.tracking import Run
-    from cwgan.trials import Trial
 
 SHOWN = 40
 """Trials in the table at the head of the parent's page, which MLflow cuts at 8,000 characters; trials.md has all."""
@@ -32,14 +32,20 @@ def report(run: "Run", config: Config, space: "Space", search: "Search") -> tupl
     Returns:
         What stands at the head of the run's page, in Markdown: the answer, and the table of trials.
     """
-    from cwgan import figures
-    from cwgan.search_space import COUNT, Range, point_of
-    from cwgan.trials import best_of, configured, in_state, layer_of, shown, table
+    from cwgan.search import figures
+    from cwgan.search.space import COUNT, Range, point_of
+    from cwgan.search.trials import best_of, configured, in_state, layer_of, shown, table
 
     trials, objective = search.trials(), search.options.objective
     best = best_of(trials)
     # A GAN is trained once on every machine that tried a setting of it.
-    begun = len({(note["gan"], note["worker"].rpartition(":")[0]) for trial in trials if "gan" in (note := trial.notes)})
+    begun = len(
+        {
+            (note["gan"], note["worker"].rpartition(":")[0])
+            for trial in trials
+            if "gan" in (note := trial.notes)
+        }
+    )
     begun *= len(config.sweep.seeds or [config.seed])
     counts = {f"trials_{state.lower()}": len(in_state(trials, state)) for state in ("COMPLETE", "PRUNED")}
     counts["trials_broken"] = sum("error" in trial.notes for trial in trials)
@@ -54,21 +60,34 @@ def report(run: "Run", config: Config, space: "Space", search: "Search") -> tupl
     ]
     lines[0] += ", ".join(f"`{name}` **{shown(value)}**" for name, value in best.point.items()) + "."
     lines.append(against_default(trials, best, point_of(config, space)))
-    lines.append(f"{counts['trials_complete']} trials complete, {counts['trials_pruned']} pruned, {counts['trials_broken']} broken; ")
-    lines[-1] += f"{begun} GANs trained. Use it: `-P config={run.folder / 'best.yaml'}`, or download that file from the artifacts."
+    lines.append(
+        f"{counts['trials_complete']} trials complete, {counts['trials_pruned']} pruned, {counts['trials_broken']} broken; "
+    )
+    lines[-1] += (
+        f"{begun} GANs trained. Use it: `-P config={run.folder / 'best.yaml'}`, or download that file from the artifacts."
+    )
     text = "\n\n".join(lines)
     run.log_scores({"best_value": best.value or 0})
     if default := finished_at(trials, point_of(config, space)):
-        run.log_scores({"default_value": default.value or 0, "gain": (best.value or 0) - (default.value or 0)})
-    run.tag({f"best.{name}": shown(value) for name, value in best.point.items()} | {"best.trial": str(best.number)})
+        run.log_scores(
+            {"default_value": default.value or 0, "gain": (best.value or 0) - (default.value or 0)}
+        )
+    run.tag(
+        {f"best.{name}": shown(value) for name, value in best.point.items()}
+        | {"best.trial": str(best.number)}
+    )
     layer = yaml.safe_dump(layer_of(configured(config, best)), sort_keys=False)
-    (run.folder / "best.yaml").write_text(f"# Best of {len(trials)} trials of study '{search.name}': trial {best.number}\n{layer}")
+    (run.folder / "best.yaml").write_text(
+        f"# Best of {len(trials)} trials of study '{search.name}': trial {best.number}\n{layer}"
+    )
     run.describe(f"{text}\n\n{listed}")
     figures.search_history(run.folder / "history.png", trials, objective)
     figures.search_slices(run.folder / "slices.png", trials, space, objective)
     if shares := search.importances():
         figures.search_importances(run.folder / "importances.png", shares, objective)
-    numeric = sorted((name for name, entry in space.items() if isinstance(entry, Range)), key=lambda name: name == COUNT)
+    numeric = sorted(
+        (name for name, entry in space.items() if isinstance(entry, Range)), key=lambda name: name == COUNT
+    )
     if len(numeric) > 1:
         pair = (numeric[0], COUNT if COUNT in numeric else numeric[1])
         figures.search_surface(run.folder / "surface.png", trials, space, pair, objective)
@@ -90,7 +109,9 @@ def against_default(trials: "Sequence[Trial]", best: "Trial", point: "Point | No
     if point is None:
         return "The preset's own setting lies outside the search space and was not tried: what tuning bought is not known."
     found = next((trial for trial in trials if trial.point == point), None)
-    became = {"PRUNED": "pruned before its last epoch", "FAIL": "broken"}.get(found.state if found else "", "not finished")
+    became = {"PRUNED": "pruned before its last epoch", "FAIL": "broken"}.get(
+        found.state if found else "", "not finished"
+    )
     return f"The preset's own setting was {became}: what tuning bought is not known."
 
 
@@ -103,8 +124,8 @@ def final(run: "Run", config: Config, search: "Search", text: str, listed: str) 
         search: done.
         text, listed: what stands at the head of the parent's page; the new table comes between them.
     """
-    from cwgan import comparison
-    from cwgan.trials import best_of, configured
+    from cwgan.scoring import comparison
+    from cwgan.search.trials import best_of, configured
 
     best = best_of(search.trials())
     seeds = config.seeds or [config.seed]
@@ -117,7 +138,9 @@ def final(run: "Run", config: Config, search: "Search", text: str, listed: str) 
     for name, setting in (("best", configured(plain, best)), ("default", plain)):
         runs = {f"{name} {key}": each for key, each in comparison.of_seeds(setting, seeds).items()}
         spreads[name] = comparison.spread(main.repeated(run, runs, {}))
-    run.log_scores({**comparison.logged(spreads["best"]), **comparison.logged(spreads["default"], "default/")})
+    run.log_scores(
+        {**comparison.logged(spreads["best"]), **comparison.logged(spreads["default"], "default/")}
+    )
     rows = {name: comparison.by_protocol(spread)["test"] for name, spread in spreads.items()}
     written = comparison.table(f"test rows, seeds {', '.join(map(str, seeds))}", rows)
     written += "\nBest: its epoch and gamma are from validation classes. Default: the preset as it is, last epoch, gamma 0.\n"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from entrypoints.sweep_worker import Task, work
 
 if TYPE_CHECKING:
-    from cwgan.search import Search
+    from cwgan.search.study import Search
 
 LOST = 20
 """Workers of one command that may be killed before it gives up."""
@@ -40,7 +40,9 @@ def supervise(task: Task, search: "Search") -> None:
                 workers.remove(worker)
                 lost += 1
                 if (worker.exitcode > 0 and not search.is_done()) or lost > LOST:
-                    raise SweepError(f"a worker ended with status {worker.exitcode}; what it said stands above")
+                    raise SweepError(
+                        f"a worker ended with status {worker.exitcode}; what it said stands above"
+                    )
             time.sleep(LOOKS_EVERY)
     finally:
         for worker in workers:
@@ -58,7 +60,7 @@ def watch(search: "Search", told: set[int], closed: set[int], first: int) -> Non
         SweepError: too many trials in a row broke.
     """
     from cwgan import tracking
-    from cwgan.trials import best_of, broken_in_a_row, in_state, shown
+    from cwgan.search.trials import best_of, broken_in_a_row, in_state, shown
 
     failed, trials = search.recover(), search.trials()
     for trial in failed:
@@ -80,7 +82,10 @@ def watch(search: "Search", told: set[int], closed: set[int], first: int) -> Non
         so_far = f"best: trial {best.number}, {100 * (best.value or 0):.1f} %" if best else ""
         done = f"{len(in_state(trials, 'COMPLETE', 'PRUNED')):>3}/{search.asked()}"
         seconds = f"({trial.ended - trial.began:.1f} s)"
-        print(f"{done} trial {trial.number} {trial.state.lower()}: {value}  {point}  {seconds}  {so_far}", flush=True)
+        print(
+            f"{done} trial {trial.number} {trial.state.lower()}: {value}  {point}  {seconds}  {so_far}",
+            flush=True,
+        )
     if broken_in_a_row(trials, first) >= BROKEN_IN_A_ROW:
         newest = max((trial for trial in trials if "error" in trial.notes), key=lambda trial: trial.ended)
         raise SweepError(f"{BROKEN_IN_A_ROW} trials in a row broke; the last: {newest.notes['error']}")

@@ -14,9 +14,9 @@ from cwgan.errors import InputError, Stopped, StoreError
 from entrypoints.launch import interruptible
 
 if TYPE_CHECKING:
-    from cwgan.data import GzslDataset
-    from cwgan.search import Attempt, Search
-    from cwgan.search_space import Space, Value
+    from cwgan.data.dataset import GzslDataset
+    from cwgan.search.space import Space, Value
+    from cwgan.search.study import Attempt, Search
     from cwgan.tracking import Run
 
 WAITING = 1.0
@@ -50,17 +50,25 @@ class Task:
 
     def search(self) -> "Search":
         """Return the study."""
-        from cwgan.gan_cache import epochs_scored
-        from cwgan.search import Search
+        from cwgan.search.kept import epochs_scored
+        from cwgan.search.study import Search
 
         is_known = bool(self.parent)
-        return Search(self.study, self.storage, self.config.sweep, self.space, epochs_scored(self.config), self.config.seed, is_known)
+        return Search(
+            self.study,
+            self.storage,
+            self.config.sweep,
+            self.space,
+            epochs_scored(self.config),
+            self.config.seed,
+            is_known,
+        )
 
 
 def work(task: Task) -> None:
     """Be a worker; errors that are not a trial's own end the process with status 1."""
     from cwgan import tracking
-    from cwgan.search import STORE_ERRORS
+    from cwgan.search.study import STORE_ERRORS
 
     try:
         with interruptible(), tracking.session() as scratch:
@@ -83,10 +91,12 @@ def work(task: Task) -> None:
 
 def _take(task: Task, search: "Search", datasets: dict[str, "GzslDataset"], scratch: Path) -> None:
     """Try one setting: one more on a GAN of this machine if one is to be had, else on a new one."""
-    from cwgan.gan_cache import generator_file
-    from cwgan.search_space import of_gan, placed, size
+    from cwgan.search.kept import generator_file
+    from cwgan.search.space import of_gan, placed, size
 
-    after = {name: entry for name, entry in task.space.items() if name not in of_gan(dict.fromkeys(task.space, 0))}
+    after = {
+        name: entry for name, entry in task.space.items() if name not in of_gan(dict.fromkeys(task.space, 0))
+    }
     limit = min(task.config.sweep.trials_per_gan, size(after)) if len(after) < len(task.space) else math.inf
     trials = [trial for trial in search.trials() if trial.state != "FAIL" and "gan" in trial.notes]
     fixed: dict[str, Value] = {}
@@ -103,8 +113,8 @@ def _take(task: Task, search: "Search", datasets: dict[str, "GzslDataset"], scra
 def _objective(task: Task, attempt: "Attempt", datasets: dict[str, "GzslDataset"], scratch: Path) -> float:
     """Score a setting at every scored epoch in an MLflow run of its own; return its value."""
     from cwgan import tracking
-    from cwgan.gan_cache import gan_hash
-    from cwgan.search_space import placed
+    from cwgan.search.kept import gan_hash
+    from cwgan.search.space import placed
 
     config = placed(task.config, attempt.point)
     dataset = _loaded(config, datasets)
@@ -113,7 +123,9 @@ def _objective(task: Task, attempt: "Attempt", datasets: dict[str, "GzslDataset"
     settings = {name: str(value) for name, value in attempt.point.items()}
     tags = {"trial_number": str(attempt.number), "gan": gan, "study": task.study, "worker": attempt.worker}
     try:
-        with tracking.run(f"trial {attempt.number}", config, (), settings, scratch, parent=task.parent) as run:
+        with tracking.run(
+            f"trial {attempt.number}", config, (), settings, scratch, parent=task.parent
+        ) as run:
             attempt.note(run_id=run.run_id)
             run.tag(tags)
             try:
@@ -128,7 +140,7 @@ def _objective(task: Task, attempt: "Attempt", datasets: dict[str, "GzslDataset"
 
 
 def _curve(run: "Run", attempt: "Attempt", task: Task, config: Config, dataset: "GzslDataset") -> float:
-    from cwgan.gan_cache import epochs_scored, scored
+    from cwgan.search.kept import epochs_scored, scored
 
     last = epochs_scored(config)[-1]
     values: dict[int, float] = {}
@@ -152,7 +164,7 @@ def _curve(run: "Run", attempt: "Attempt", task: Task, config: Config, dataset: 
 
 def _loaded(config: Config, datasets: dict[str, "GzslDataset"]) -> "GzslDataset":
     """Return the data set of a setting; the last one is kept, as few searches change how data are read."""
-    from cwgan.pipeline import load_data
+    from cwgan.stages.pipeline import load_data
 
     key = repr(config.data)
     if key not in datasets:

@@ -11,7 +11,7 @@ from cwgan.errors import InputError
 from entrypoints.launch import launch, open_data
 
 if TYPE_CHECKING:
-    from cwgan.data import GzslDataset
+    from cwgan.data.dataset import GzslDataset
     from cwgan.tracking import Run
 
 COMMAND = Command(
@@ -28,13 +28,18 @@ COMMAND = Command(
 ARTIFACTS = {"pretrained": "judges.safetensors", "resume": "gan.safetensors"}
 
 
-def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, Path]) -> dict[str, list[tuple[int, float]]]:
+def stage(
+    run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, Path]
+) -> dict[str, list[tuple[int, float]]]:
     """Train, then draw the curves; return them by name."""
-    from cwgan import training
+    from cwgan.stages import train as training
 
     if "pretrained" in files and ("resume" in files or (config.monitor.train and config.regressor.train)):
         raise InputError(
-            "--pretrained", "use", "nothing to supply", "monitor.train=false or regressor.train=false beside it, and no resume"
+            "--pretrained",
+            "use",
+            "nothing to supply",
+            "monitor.train=false or regressor.train=false beside it, and no resume",
         )
     history: dict[str, list[tuple[int, float]]] = {}
 
@@ -45,7 +50,7 @@ def stage(run: "Run", config: Config, dataset: "GzslDataset", files: dict[str, P
 
     training.train(config, dataset, run.folder, log, files.get("pretrained"), files.get("resume"))
     if history:
-        from cwgan import figures  # here, as its import takes half a second that the first epoch need not wait for
+        from cwgan.stages import figures
 
         figures.training_curves(run.folder / "training_curves.png", history)
     return history

@@ -13,8 +13,8 @@ _hook.__enter__()
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from cwgan.data import GzslDataset  # noqa: E402
-from cwgan.numbers import load_numbers  # noqa: E402
+from cwgan.data.dataset import GzslDataset  # noqa: E402
+from cwgan.data.numbers import load_numbers  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.io
 import torch
 
-from cwgan.data import GzslDataset
+from cwgan.data.dataset import GzslDataset
 
 CLASS_NAMES = ("ant", "bee", "cat", "dog", "elk", "fox")
 SEEN, VALIDATION, UNSEEN = (0, 1, 2, 3), (3,), (4, 5)

@@ -1,0 +1,1 @@
+"""The fast forms of what `cwgan.gan.training.losses` defines."""

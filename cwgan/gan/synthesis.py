@@ -1,0 +1,181 @@
+"""Generating features of classes from their attributes, and the file they are kept in.
+
+`synthetic.h5` has the original code's layout: `train/{X, Y, A/continuous}` with Y 1-based, and `info/*`.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from cwgan.data.dataset import GzslDataset
+from cwgan.errors import InputError
+from cwgan.files import dataset_of, open_hdf5, written_whole
+from cwgan.gan.networks import Generator
+
+CHUNK = 1024
+"""Rows generated at a time. The noise does not depend on it, but last digits of the products might: it is fixed."""
+
+
+def synthetic_labels(domain: str, counts: list[int], dataset: GzslDataset) -> Int64[Tensor, " rows"]:
+    """Return the label of every row to generate, class by class.
+
+    Args:
+        domain: "unseen", "seen" or "all" (unseen first).
+        counts: rows per class; for "all" of unseen and of seen classes.
+        dataset: says which classes are which.
+    """
+    blocks = {"unseen": [dataset.unseen_classes], "seen": [dataset.seen_classes]}
+    chosen = blocks.get(domain) or [dataset.unseen_classes, dataset.seen_classes]
+    return torch.cat(
+        [classes.repeat_interleave(count) for classes, count in zip(chosen, counts, strict=True)]
+    )
+
+
+def synthesize(
+    generator: Generator,
+    attributes: Float32[Tensor, "classes attributes"],
+    labels: Int64[Tensor, " rows"],
+    rng: torch.Generator,
+) -> Iterator[Float32[Tensor, "chunk features"]]:
+    """Generate one row of features per label, at most `CHUNK` rows at a time, in the order of the labels.
+
+    What attributes add to the hidden layer is computed once per class, and the layer is built in place; memory does not
+    depend on the number of rows.
+
+    Args:
+        generator: trained.
+        attributes: of every class.
+        labels: class of every row wanted.
+        rng: draws the noise; the same state gives the same features.
+    """
+    device = generator.hidden_bias.device
+    classes, position = labels.unique(return_inverse=True)
+    with torch.no_grad():
+        attribute_parts = generator.attribute_part(attributes[classes].to(device))
+    hidden = torch.empty(min(CHUNK, len(labels)), attribute_parts.shape[1], device=device)
+    for rows in position.split(CHUNK):
+        noise = torch.randn(len(rows), generator.noise_size, generator=rng).to(device)
+        with torch.no_grad():
+            parts = torch.index_select(attribute_parts, 0, rows.to(device), out=hidden[: len(rows)])
+            features = generator.from_attribute_part(parts, noise)
+        yield features.cpu()
+
+
+@dataclass(frozen=True)
+class SyntheticFile:
+    """What a synthetic file says of itself: `info` as text, the number of rows and of features."""
+
+    path: Path
+    info: dict[str, str]
+    rows: int
+    feature_size: int
+
+    @property
+    def is_merged(self) -> bool:
+        return self.info.get("merged") == "true"
+
+    def read_features(self, out: np.ndarray, skip: int = 0) -> None:
+        """Read the features, less the first `skip` rows, into an array of their size."""
+        with open_hdf5(self.path) as file:
+            file["train/X"].read_direct(out, source_sel=np.s_[skip:])
+
+
+def write_synthetic(
+    path: Path,
+    dataset: GzslDataset,
+    labels: Int64[Tensor, " rows"],
+    chunks: Iterator[Float32[Tensor, "chunk features"]],
+    info: Mapping[str, str],
+    real_rows: Int64[Tensor, " real"],
+) -> None:
+    """Write synthetic features as they are made; the file appears whole or not at all.
+
+    Args:
+        path: of the file.
+        dataset: of the attributes and the real rows.
+        labels: class of every synthetic row.
+        chunks: their features, in order.
+        info: plain facts that are kept in the file, the same for the same seed.
+        real_rows: rows of the data set written before the synthetic ones; may be empty.
+    """
+    everything = torch.cat([dataset.labels[real_rows], labels])
+    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+        features = file.create_dataset("train/X", (len(everything), dataset.feature_size), np.float32)
+        file["train/Y"] = everything.numpy() + 1
+        attributes = file.create_dataset(
+            "train/A/continuous", (len(everything), dataset.attribute_size), np.float32
+        )
+        start = 0
+        for chunk in _then(dataset, real_rows, chunks):
+            stop = start + len(chunk)
+            features[start:stop] = chunk.numpy()
+            attributes[start:stop] = dataset.attributes[everything[start:stop]].numpy()
+            start = stop
+        for key, value in info.items():
+            file[f"info/{key}"] = value
+
+
+def inspect_synthetic(path: Path) -> SyntheticFile:
+    """Read what a synthetic file says of itself, without its features.
+
+    Raises:
+        InputError: it is missing, damaged or of another layout.
+    """
+    with open_hdf5(path) as file:
+        rows, feature_size = dataset_of(file, "train/X", 2).shape
+        if dataset_of(file, "train/Y", 1).shape[0] != rows:
+            raise InputError(
+                path, "train/Y", f"{file['train/Y'].shape[0]} labels", f"{rows}, one per row of train/X"
+            )
+        names = list(file["info"]) if isinstance(file.get("info"), h5py.Group) else []
+        info = {name: dataset_of(file, f"info/{name}", 0, "text").asstr()[()] for name in names}
+    return SyntheticFile(path, info, rows, feature_size)
+
+
+def read_synthetic(
+    source: SyntheticFile, features: Float32[Tensor, "rows features"], class_count: int
+) -> Int64[Tensor, " rows"]:
+    """Read the features of a synthetic file into a matrix of its size, and return the labels.
+
+    Raises:
+        InputError: a label has no class, or a feature is not finite.
+    """
+    source.read_features(features.numpy())
+    with open_hdf5(source.path) as file:
+        labels = torch.from_numpy(file["train/Y"][:].astype(np.int64)) - 1
+    if labels.min() < 0 or labels.max() >= class_count:
+        raise InputError(
+            source.path,
+            "train/Y",
+            f"classes {int(labels.min()) + 1} to {int(labels.max()) + 1}",
+            f"1 to {class_count}",
+        )
+    if not torch.isfinite(features.sum()):
+        raise InputError(source.path, "train/X", "NaN or infinity", "finite numbers")
+    return labels
+
+
+def generator_fingerprint(generator: Generator) -> str:
+    """Return 16 hex digits that stand for the generator's weights."""
+    digest = hashlib.sha256()
+    for parameter in generator.parameters():
+        digest.update(parameter.detach().cpu().numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def _then(
+    dataset: GzslDataset,
+    real_rows: Int64[Tensor, " real"],
+    chunks: Iterator[Float32[Tensor, "chunk features"]],
+) -> Iterator[Float32[Tensor, "chunk features"]]:
+    for rows in real_rows.split(CHUNK):
+        if len(rows):
+            yield dataset.features[rows]
+    yield from chunks

@@ -1,0 +1,105 @@
+"""The seen-unseen curve, the area under it, and calibrated stacking.
+
+A classifier over all classes answers with the best seen class where its logit beats the best unseen one by more
+than a bias gamma, which is 0 unless it is calibrated:
+
+    margin(x) = max_seen logit - max_unseen logit,      answer seen  <=>  margin(x) > gamma
+
+Sweeping gamma from minus to plus infinity moves S from its largest value down to 0 and U from 0 up to T1. Both are
+step functions that change only at margins of scored rows, so the whole curve is one sort.
+
+Source: Chao et al. 2016, An Empirical Study and Analysis of Generalized Zero-Shot Learning for Object Recognition in
+the Wild, sections 3.2 and 3.3 (arXiv 1605.04253).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+
+from cwgan.scoring.metrics import harmonic_mean
+
+
+@dataclass(frozen=True)
+class SeenUnseenCurve:
+    """S and U as functions of the bias, one point per interval of biases that give the same answers.
+
+    Args:
+        gammas: a bias inside each interval, ascending: the middle of bounded ones, one beyond the last margin at both ends.
+        seen, unseen: S and U with that bias.
+    """
+
+    gammas: Float64[Tensor, " points"]
+    seen: Float64[Tensor, " points"]
+    unseen: Float64[Tensor, " points"]
+
+    @property
+    def area(self) -> float:
+        """AUSUC: the area under S over U, by trapezoids between neighbouring points."""
+        return torch.trapezoid(self.seen, self.unseen).item()
+
+    @property
+    def best_gamma(self) -> float:
+        """The bias of highest H = 2 S U / (S + U); of several, the smallest."""
+        product, total = 2 * self.seen * self.unseen, self.seen + self.unseen
+        return self.gammas[torch.where(total > 0, product / total, 0.0).argmax()].item()
+
+
+def seen_unseen_curve(
+    margins: Float[Tensor, " rows"],
+    hits: Bool[Tensor, " rows"],
+    labels: Int64[Tensor, " rows"],
+    is_unseen: Bool[Tensor, " rows"],
+) -> SeenUnseenCurve:
+    """Return S and U for every bias, as means over classes of the share of rows answered rightly.
+
+    Args:
+        margins: best seen logit less best unseen logit of every row.
+        hits: whether the best class of the row's own side, seen or unseen, is the right one.
+        labels: true classes.
+        is_unseen: whether that class is unseen.
+    """
+    row_weights = hits / torch.bincount(labels).double()[labels]
+    seen_weights = torch.where(is_unseen, 0.0, row_weights) / len(labels[~is_unseen].unique())
+    unseen_weights = torch.where(is_unseen, row_weights, 0.0) / len(labels[is_unseen].unique())
+    breakpoints, place = margins.double().unique(return_inverse=True)
+    lost, gained = (
+        breakpoints.new_zeros(len(breakpoints)).index_add_(0, place, weights)
+        for weights in (seen_weights, unseen_weights)
+    )
+    # The end points are exact; sums of many small steps would leave a trace of S where none is.
+    seen = torch.cat([lost.flip(0).cumsum(0).flip(0), lost.new_zeros(1)])
+    unseen = torch.cat([gained.new_zeros(1), gained.cumsum(0)])
+    middles = (breakpoints[1:] + breakpoints[:-1]) / 2
+    return SeenUnseenCurve(torch.cat([breakpoints[:1] - 1, middles, breakpoints[-1:] + 1]), seen, unseen)
+
+
+def calibrated_scores(
+    margins: Float[Tensor, " rows"],
+    hits: Bool[Tensor, " rows"],
+    labels: Int64[Tensor, " rows"],
+    is_unseen: Bool[Tensor, " rows"],
+    gamma: float,
+) -> dict[str, float]:
+    """Return calibrated_S, calibrated_U, calibrated_H and gamma: the scores with a bias taken from the seen logits.
+
+    Args:
+        margins, hits, labels, is_unseen: as for `seen_unseen_curve`.
+        gamma: the bias; one chosen on validation classes, or these scores say nothing about new data.
+    """
+    answered = hits & ((margins <= gamma) == is_unseen)
+    seen, unseen = (class_mean(answered[side], labels[side]) for side in (~is_unseen, is_unseen))
+    return {
+        "calibrated_S": seen,
+        "calibrated_U": unseen,
+        "calibrated_H": harmonic_mean(seen, unseen),
+        "gamma": gamma,
+    }
+
+
+def class_mean(rows: Bool[Tensor, " rows"], labels: Int64[Tensor, " rows"]) -> float:
+    """Return the mean over classes of the share of their rows that are true."""
+    counts = torch.bincount(labels)
+    shares = torch.bincount(labels[rows], minlength=len(counts)).double() / counts
+    return shares[counts > 0].mean().item()

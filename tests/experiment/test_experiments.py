@@ -1,0 +1,94 @@
+"""Selection, seeds and ablation as a user runs them, at tiny size, and what they leave in MLflow."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.entities import Run
+
+from cwgan.scoring.comparison import VARIANTS
+from entrypoints import ablation, main
+from entrypoints.launch import launch
+
+TINY = {
+    "monitor.epochs": 1,
+    "regressor.epochs": 1,
+    "gan.hidden_size": 8,
+    "gan.critic_steps": 1,
+    "gan.epochs": 2,
+    "generate.counts": "[3]",
+    "classifier.epochs": 1,
+}
+
+
+@pytest.fixture(autouse=True)
+def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_experiment("tests")
+    yield
+    mlflow.set_tracking_uri(None)
+
+
+def flags(**more: object) -> list[str]:
+    return [f"--{name}={value}" for name, value in {**TINY, **more}.items()]
+
+
+def runs(parent: Run | None) -> list[Run]:
+    """Return the children of a run, or the runs that have no parent, oldest first."""
+    everything: list[Run] = mlflow.search_runs(
+        search_all_experiments=True, output_format="list", order_by=["start_time ASC"]
+    )
+    return [
+        run
+        for run in everything
+        if run.data.tags.get("mlflow.parentRunId") == (parent.info.run_id if parent else None)
+    ]
+
+
+def stages(parent: Run) -> list[str]:
+    return [run.data.tags["stage"] for run in runs(parent)]
+
+
+@pytest.mark.filterwarnings("default")
+def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows(tmp_path: Path) -> None:
+    assert (
+        launch(main.COMMAND, {}, main.body, flags(select="true", seeds="[4,7]", **{"gan.score_every": 1}))
+        == 0
+    )
+    (parent,) = runs(None)
+    assert stages(parent) == ["seed 4", "seed 7"]
+    for child, seed in zip(runs(parent), (4, 7), strict=True):
+        assert child.data.params["seed"] == str(seed)
+        assert stages(child) == ["select", "train_gan", "generate", "train_cls"]
+        choosing, training, _, scoring = runs(child)
+        metrics = child.data.metrics
+        assert choosing.data.params["protocol"] == "validation"
+        assert "H" not in choosing.data.metrics, "no test score before the choice is made"
+        assert (training.data.params["protocol"], training.data.params["gan.epochs"]) == (
+            "final",
+            str(int(metrics["selected_epoch"])),
+        )
+        assert float(scoring.data.params["classifier.gamma"]) == metrics["gamma"] == metrics["val_gamma"]
+    both = [run.data.metrics for run in runs(parent)]
+    assert parent.data.metrics["calibrated_H"] == pytest.approx(
+        sum(metrics["calibrated_H"] for metrics in both) / 2
+    )
+    assert parent.data.metrics["H_std"] == pytest.approx(abs(both[0]["H"] - both[1]["H"]) / 2**0.5)
+    assert "validation" in mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/summary.md")
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_ablation_trains_every_variant_with_every_seed_under_one_parent(tmp_path: Path) -> None:
+    assert launch(ablation.COMMAND, {}, ablation.body, flags(seeds="[0]", **{"gan.epochs": 1})) == 0
+    (parent,) = runs(None)
+    assert stages(parent) == [f"{variant} seed 0" for variant in VARIANTS]
+    assert {float(run.data.params["gan.cycle_weight"]) > 0 for run in runs(parent)[:2]} == {False}
+    assert {f"{variant}/{name}" for variant in VARIANTS for name in ("H", "H_std")} <= set(
+        parent.data.metrics
+    )
+    table = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/ablation.md")
+    assert [line.split()[1] for line in table.splitlines()[2:]] == list(VARIANTS)
+    assert Path(parent.info.artifact_uri, "ablation.png").is_file()

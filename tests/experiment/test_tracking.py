@@ -1,0 +1,518 @@
+"""The wall to MLflow against real stores: one SQLite file, and one server that keeps the artifacts to itself."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+import yaml
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from safetensors.torch import load_file
+
+from cwgan import tracking
+from cwgan.command_line import from_dict, to_dict
+from cwgan.config import Config
+from cwgan.errors import InputError
+from cwgan.stages.pipeline import SCORES
+from entrypoints import evaluate, generate, main, prepare, train_gan
+from entrypoints.launch import launch
+
+# MLflow's own queries, and pictures of tensors, are not yet of the newest SQLAlchemy and NumPy.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
+]
+TINY = [
+    "--threads=1",
+    *(
+        "--gan.hidden_size=8",
+        "--gan.epochs=2",
+        "--gan.critic_steps=1",
+        "--gan.batch_size=512",
+        "--regressor.epochs=1",
+    ),
+    *("--monitor.epochs=1", "--monitor.batch_size=2048", "--classifier.epochs=1", "--generate.counts=[20]"),
+]
+UNKNOWN = "0" * 32
+
+
+@pytest.fixture(scope="module")
+def sqlite(tmp_path_factory):
+    """The address of a SQLite store; its artifacts are in a folder beside it."""
+    folder = tmp_path_factory.mktemp("sqlite")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    with contextlib.chdir(folder):
+        MlflowClient(uri).create_experiment("tests")
+    return uri
+
+
+@pytest.fixture(scope="module")
+def server_folder(tmp_path_factory):
+    """Where the server keeps what it keeps."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def server(server_folder):
+    """The address of an MLflow server whose artifacts are reached through it alone."""
+    folder = server_folder
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = f"mlflow server --workers 1 --port {port} --backend-store-uri sqlite:///{folder}/mlflow.db --artifacts-destination {folder}"
+    with (folder / "server.log").open("w") as log:
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        process = subprocess.Popen(
+            command.split(), stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
+        )
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{uri}/health", timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "server.log").read_text()
+                time.sleep(0.1)
+        yield uri
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+@pytest.fixture
+def store(sqlite, monkeypatch):
+    """The SQLite store, in use."""
+    yield from in_use(sqlite, monkeypatch)
+
+
+@pytest.fixture
+def remote(server, monkeypatch):
+    """The server, in use."""
+    yield from in_use(server, monkeypatch)
+
+
+def in_use(uri, monkeypatch):
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment("tests")
+    yield MlflowClient()
+    assert mlflow.active_run() is None
+    mlflow.set_tracking_uri(None)
+
+
+def started(scratch, config=None, sections=("gan",), references=None, **options):
+    return tracking.run("stage", config or Config(), sections, references or {}, scratch, **options)
+
+
+def config_with(**values):
+    return from_dict({**to_dict(Config()), **values})
+
+
+def files_of(client, run_id, folder=None):
+    return sorted(item.path for item in client.list_artifacts(run_id, folder))
+
+
+# Runs
+
+
+def test_a_run_keeps_its_parameters_configuration_and_stage(store, tmp_path):
+    config = config_with(seed=3)
+    with started(tmp_path, config, references={"gan_file": "abc"}) as run:
+        assert (run.folder / "config.yaml").is_file()
+    kept = store.get_run(run.run_id)
+    assert kept.info.status == "FINISHED"
+    assert kept.info.run_name == "stage numbers"
+    assert kept.data.tags["stage"] == "stage"
+    assert kept.data.params["seed"] == "3"
+    assert kept.data.params["gan_file"] == "abc"
+    assert {name.partition(".")[0] for name in kept.data.params if "." in name} == {"gan"}
+    assert from_dict(yaml.safe_load((run.folder / "config.yaml").read_text())) == config
+
+
+def test_metrics_of_an_epoch_become_points_of_their_curves(store, tmp_path):
+    with started(tmp_path) as run:
+        run.log({"gan/critic": 2.0, "gan/cycle": 1.0}, 1)
+        run.log({"gan/critic": 0.5, "gan/cycle": 1.0}, 2)
+        run.log_scores({"H": 0.25})
+    curve = store.get_metric_history(run.run_id, "gan/critic")
+    assert [(point.step, point.value) for point in curve] == [(1, 2.0), (2, 0.5)]
+    assert store.get_run(run.run_id).data.metrics["H"] == 0.25
+
+
+def test_the_data_set_is_an_input_of_the_run(store, tmp_path, numbers):
+    with started(tmp_path) as run:
+        run.log_dataset(numbers)
+    kept = store.get_run(run.run_id)
+    recorded = kept.inputs.dataset_inputs[0]
+    assert (recorded.dataset.name, recorded.dataset.digest) == ("numbers", numbers.digest)
+    assert {tag.key: tag.value for tag in recorded.tags}["split_hash"] == numbers.split_hash
+    assert kept.data.tags["data.digest"] == numbers.digest
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "tag"),
+    [
+        (
+            InputError("file", "field", "this", "that"),
+            "FAILED",
+            "InputError: file: field: found this; allowed: that",
+        ),
+        (FloatingPointError("loss is nan"), "FAILED", "FloatingPointError: loss is nan"),
+        (KeyboardInterrupt(), "KILLED", None),
+    ],
+)
+def test_an_error_ends_the_run_and_its_parent_and_goes_on_upwards(store, tmp_path, error, status, tag):
+    with pytest.raises(type(error)), started(tmp_path) as parent, started(tmp_path, is_child=True) as child:
+        raise error
+    for run in (parent, child):
+        kept = store.get_run(run.run_id)
+        assert kept.info.status == status
+        assert kept.data.tags.get("error") == tag
+
+
+def test_children_point_at_their_parent_and_bear_the_name_of_their_stage(store, tmp_path):
+    config = config_with(run_name="the whole")
+    with started(tmp_path, config) as parent, started(tmp_path, config, is_child=True) as child:
+        pass
+    assert store.get_run(parent.run_id).info.run_name == "the whole"
+    assert store.get_run(child.run_id).info.run_name == "stage numbers"
+    assert store.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("baseline", "baseline"), ("flo-seed-3", "flo-seed-3"), ("", "stage numbers")]
+)
+def test_the_name_given_to_mlflow_run_stays(store, tmp_path, monkeypatch, given, kept):
+    made = store.create_run(store.get_experiment_by_name("tests").experiment_id, run_name=given or None)
+    monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
+    with started(tmp_path) as run:
+        assert run.run_id == made.info.run_id
+    assert store.get_run(run.run_id).info.run_name == kept
+
+
+def test_what_mlflow_run_has_logged_is_not_logged_in_another_spelling(store, tmp_path, monkeypatch):
+    made = store.create_run(store.get_experiment_by_name("tests").experiment_id)
+    store.log_param(made.info.run_id, "gan.cycle_weight", "0.010")
+    monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
+    with started(tmp_path) as run:
+        pass
+    assert store.get_run(run.run_id).data.params["gan.cycle_weight"] == "0.010"
+    assert store.get_run(run.run_id).data.params["gan.epochs"] == "100"
+
+
+def test_an_experiment_is_chosen_but_not_against_mlflow_run(store, tmp_path, monkeypatch):
+    with started(tmp_path, config_with(experiment="another")) as run:
+        pass
+    assert store.get_experiment(run.experiment_id).name == "another"
+    monkeypatch.setenv("MLFLOW_RUN_ID", UNKNOWN)
+    with (
+        pytest.raises(InputError, match="experiment: found 'another'; allowed: nothing under `mlflow run`"),
+        started(tmp_path, config_with(experiment="another")),
+    ):
+        pass
+
+
+def test_an_artifact_folder_that_cannot_be_made_fails_the_run(store, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    mlflow.set_experiment(
+        experiment_id=store.create_experiment("blocked", str(tmp_path / "file" / "artifacts"))
+    )
+    with pytest.raises(NotADirectoryError), started(tmp_path):
+        pass
+    (failed,) = store.search_runs([store.get_experiment_by_name("blocked").experiment_id])
+    assert failed.info.status == "FAILED"
+    assert "Not a directory" in failed.data.tags["error"]
+
+
+# Sessions
+
+
+def test_the_temporary_folder_of_a_session_is_gone_after_it(store):
+    with tracking.session() as scratch:
+        (scratch / "file").write_text("content")
+    assert not scratch.exists()
+    with pytest.raises(InputError), tracking.session() as scratch:
+        raise InputError("file", "field", "this", "that")
+    assert not scratch.exists()
+
+
+def test_what_could_not_be_uploaded_is_kept_and_its_place_told(store):
+    with pytest.raises(tracking.StoreError) as error, tracking.session() as scratch:
+        (scratch / "gan.safetensors").write_text("hours of work")
+        raise MlflowException("the disk is full\nand more")
+    assert (
+        str(error.value)
+        == f"MLflow at {tracking.store_uri()}: the disk is full; files made so far are kept in {scratch}"
+    )
+    assert (scratch / "gan.safetensors").read_text() == "hours of work"
+    (scratch / "gan.safetensors").unlink()
+    scratch.rmdir()
+
+
+def test_processes_that_create_one_store_at_once_wait_for_each_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/new/mlflow.db")
+    program = "from cwgan import tracking\nwith tracking.session(): pass"
+    both = [
+        subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    assert [process.communicate()[1].count("Error") for process in both] == [0, 0]
+    assert [process.returncode for process in both] == [0, 0]
+
+
+# References
+
+
+@pytest.fixture
+def family(store, tmp_path):
+    """A run with a child that made a file, in a folder too."""
+    with started(tmp_path) as parent, started(tmp_path, is_child=True) as child:
+        (child.folder / "checkpoints").mkdir()
+        for name in ("gan.safetensors", "checkpoints/gan-epoch-0002.safetensors"):
+            (child.folder / name).write_text(name)
+    return parent, child
+
+
+def resolved(reference, scratch=Path("unused")):
+    return tracking.resolve(reference, "gan.safetensors", "gan", scratch)
+
+
+def test_a_file_or_a_folder_with_the_artifact_stands_for_itself(tmp_path, monkeypatch):
+    (tmp_path / "gan.safetensors").write_text("")
+    (tmp_path / "other").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert resolved(str(tmp_path)) == tmp_path / "gan.safetensors"
+    assert resolved(".") == tmp_path / "gan.safetensors"
+    assert resolved("other") == tmp_path / "other"
+
+
+def test_a_run_stands_for_the_artifact_that_it_or_its_child_made(family):
+    parent, child = family
+    for run in (parent, child):
+        for spelling in (
+            run.run_id,
+            run.run_id.upper(),
+            f"runs:/{run.run_id}",
+            f"{run.run_id}/gan.safetensors",
+        ):
+            assert resolved(spelling) == child.folder / "gan.safetensors"
+        savepoint = "checkpoints/gan-epoch-0002.safetensors"
+        assert resolved(f"{run.run_id}/{savepoint}") == child.folder / savepoint
+
+
+def test_two_children_with_the_artifact_are_told_apart_by_the_user(store, tmp_path):
+    with started(tmp_path) as parent:
+        for _ in range(2):
+            with started(tmp_path, is_child=True) as child:
+                (child.folder / "gan.safetensors").write_text("")
+    with pytest.raises(
+        InputError,
+        match=rf"found 2 children that have gan\.safetensors; allowed: one of them: .*{child.run_id}",
+    ):
+        resolved(parent.run_id)
+    assert resolved(child.run_id) == child.folder / "gan.safetensors"
+
+
+def test_references_to_nothing_are_refused_with_what_is_there(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"--gan: run id: found no run {UNKNOWN} in sqlite:"):
+        resolved(UNKNOWN)
+    with pytest.raises(
+        InputError, match=rf"neither run id nor file: 'nothing/here'.*relative paths start at {tmp_path}"
+    ):
+        resolved("nothing/here")
+    with pytest.raises(InputError, match=rf"no gan\.safetensors in the folder {tmp_path}"):
+        resolved(".")
+    with started(tmp_path) as run:
+        pass
+    with pytest.raises(InputError, match=r"no artifact gan\.safetensors \(it has config\.yaml\)"):
+        resolved(run.run_id)
+    with pytest.raises(InputError, match=r"no artifact judges\.safetensors"):
+        resolved(f"{run.run_id}/judges.safetensors")
+
+
+# Entry points, in this process
+
+
+def failure(capsys, command, artifacts, body, *flags):
+    """The one line that an entry point ends with."""
+    assert launch(command, artifacts, body, list(flags)) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_failing_stage_fails_the_whole_and_leaves_nothing_running(store, capsys):
+    mlflow.set_experiment("failing")
+    message = failure(capsys, main.COMMAND, main.ARTIFACTS, main.body, *TINY, "--gan.generator_lr=1e30")
+    assert message.startswith("error: GAN: the term ")
+    child, parent = store.search_runs([store.get_experiment_by_name("failing").experiment_id])
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    for run in (parent, child):
+        assert run.info.status == "FAILED"
+        assert run.data.tags["error"].startswith("FloatingPointError: GAN: the term ")
+
+
+def test_a_training_goes_on_by_run_id_and_epochs_alone_as_if_unbroken(store):
+    mlflow.set_experiment("resumed")
+    for flags in (
+        [*TINY, "--gan.save.epochs=[1]", "--run_name=first", "--seed=3"],
+        ["--resume={}/checkpoints/gan-epoch-0001.safetensors"],
+        ["--resume={}", "--gan.epochs=3"],
+    ):
+        newest = [
+            run.info.run_id
+            for run in store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
+        ][:1]
+        assert (
+            launch(
+                train_gan.COMMAND,
+                train_gan.ARTIFACTS,
+                train_gan.body,
+                [flag.format(*newest) for flag in flags],
+            )
+            == 0
+        )
+    third, second, first = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
+    steps = {
+        run.info.run_id: [point.step for point in store.get_metric_history(run.info.run_id, "gan/critic")]
+        for run in (first, second, third)
+    }
+    assert list(steps.values()) == [[1, 2], [2], [3]]
+    assert {
+        (run.data.params["gan.hidden_size"], run.data.params["seed"]) for run in (first, second, third)
+    } == {("8", "3")}
+    assert [run.info.run_name for run in (first, second, third)] == [
+        "first",
+        "train_gan numbers",
+        "train_gan numbers",
+    ]
+    assert [run.data.params["threads"] for run in (first, second)] == ["1", "0"]
+    ours, theirs = (load_file(resolved(run.info.run_id)) for run in (first, second))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_main_needs_a_gan_and_says_so_before_it_trains_anything(store, capsys):
+    message = failure(capsys, main.COMMAND, main.ARTIFACTS, main.body, "--gan.train=false")
+    assert message.startswith("error: configuration: gan.train: found false; allowed: true")
+
+
+def test_only_a_whole_data_set_is_converted(store, capsys, tmp_path):
+    message = failure(
+        capsys, prepare.COMMAND, {}, prepare.body, f"--out={tmp_path}/pair", "--protocol=validation"
+    )
+    assert message.startswith("error: configuration: protocol: found validation; allowed: final")
+    assert not (tmp_path / "pair").exists()
+
+
+def test_a_checkpoint_that_would_supply_nothing_is_refused(store, capsys, tmp_path):
+    (tmp_path / "judges.safetensors").write_text("never read")
+    message = failure(
+        capsys, train_gan.COMMAND, train_gan.ARTIFACTS, train_gan.body, f"--pretrained={tmp_path}"
+    )
+    assert message.startswith(
+        "error: --pretrained: use: found nothing to supply; allowed: monitor.train=false"
+    )
+
+
+def test_a_folder_without_data_is_named_in_full(store, capsys):
+    message = failure(capsys, train_gan.COMMAND, train_gan.ARTIFACTS, train_gan.body, "--data.path=data/none")
+    assert f"{Path.cwd()}/data/none: data.path: found" in message
+
+
+def test_what_is_built_upon_must_be_of_the_right_kind(store, capsys, tmp_path):
+    (tmp_path / "file").write_text("words")
+    message = failure(capsys, generate.COMMAND, generate.ARTIFACTS, generate.body, f"--gan={tmp_path}/file")
+    assert "allowed: a checkpoint written by this program" in message
+    assert "--classifier: value: found nothing" in failure(
+        capsys, evaluate.COMMAND, evaluate.ARTIFACTS, evaluate.body
+    )
+
+
+def test_a_store_that_cannot_be_reached_is_one_line(capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        message = failure(capsys, train_gan.COMMAND, train_gan.ARTIFACTS, train_gan.body)
+    assert message.startswith(f"error: MLflow at {uri}: API request to {uri}/api")
+
+
+# A server that keeps the artifacts to itself
+
+
+def test_files_are_uploaded_as_they_come_and_deleted_as_savepoints_go(remote, tmp_path):
+    with started(tmp_path) as run:
+        assert not Path(run.artifact_uri).exists()
+        (run.folder / "checkpoints").mkdir()
+        for epoch in (1, 2, 3):
+            (run.folder / f"checkpoints/gan-{epoch}").write_text(str(epoch))
+            if epoch > 1:
+                (run.folder / f"checkpoints/gan-{epoch - 1}").unlink()
+            (run.folder / ".gan.part").write_text("unfinished")
+            run.log({"gan/critic": 1.0}, epoch)
+            assert files_of(remote, run.run_id, "checkpoints") == [f"checkpoints/gan-{epoch}"]
+        (run.folder / "gan.safetensors").write_text("late")
+    assert files_of(remote, run.run_id) == ["checkpoints", "config.yaml", "gan.safetensors"]
+    assert resolved(run.run_id, tmp_path / "new").read_text() == "late"
+
+
+def test_what_changes_is_uploaded_again(remote, tmp_path):
+    with started(tmp_path) as run:
+        (run.folder / "gan.safetensors").write_text("first")
+        run.publish()
+        (run.folder / "gan.safetensors").write_text("second")
+    assert resolved(run.run_id, tmp_path / "new").read_text() == "second"
+
+
+def test_a_failed_run_uploads_what_it_has(remote, tmp_path):
+    with pytest.raises(FloatingPointError), started(tmp_path) as run:
+        (run.folder / "gan-epoch-0007").write_text("worth keeping")
+        raise FloatingPointError("loss")
+    assert remote.get_run(run.run_id).info.status == "FAILED"
+    assert "gan-epoch-0007" in files_of(remote, run.run_id)
+
+
+def test_what_the_server_cannot_store_fails_the_run_and_is_kept_here(remote, server_folder, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(tracking.StoreError) as error, tracking.session() as scratch, started(scratch) as run:
+        (server_folder / run.experiment_id / run.run_id).write_text("in the way of the artifacts")
+        (run.folder / "gan.safetensors").write_text("hours of work")
+    assert re.fullmatch(
+        rf"MLflow at http:.*: uploading to {run.artifact_uri}: .*; files made so far are kept in {scratch}",
+        str(error.value),
+    )
+    assert (run.folder / "gan.safetensors").read_text() == "hours of work"
+    assert remote.get_run(run.run_id).info.status == "FAILED"
+    shutil.rmtree(scratch)
+
+
+def test_the_whole_road_runs_against_a_server_and_can_be_built_upon(remote, capsys, tmp_path):
+    mlflow.set_experiment("road")
+    assert launch(main.COMMAND, main.ARTIFACTS, main.body, TINY) == 0
+    assert f"Curves and pictures: {tracking.store_uri()}/#/experiments/" in capsys.readouterr().out
+    runs = {
+        run.data.tags["stage"]: run.info.run_id
+        for run in remote.search_runs([remote.get_experiment_by_name("road").experiment_id])
+    }
+    assert {"results.json", "summary.md", "training_curves.png"} <= set(files_of(remote, runs["main"]))
+    assert "gan.safetensors" in files_of(remote, runs["train_gan"])
+    assert "synthetic.h5" in files_of(remote, runs["generate"])
+    assert launch(evaluate.COMMAND, evaluate.ARTIFACTS, evaluate.body, [f"--classifier={runs['main']}"]) == 0
+    (again, *_) = remote.search_runs([remote.get_experiment_by_name("road").experiment_id])
+    assert again.data.tags["stage"] == "evaluate"
+    scores = remote.get_run(runs["main"]).data.metrics
+    assert {name: scores[name] for name in SCORES} == again.data.metrics

@@ -1,0 +1,162 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cwgan.command_line import from_dict, to_dict
+from cwgan.config import Config, SaveConfig
+from cwgan.data.dataset import GzslDataset, validation_view
+from cwgan.errors import InputError
+from cwgan.gan.checkpoint import (
+    Savepoints,
+    check_same_classes,
+    describe,
+    load_checkpoint,
+    load_classifier,
+    load_generator,
+    load_regressor,
+    module_tensors,
+    save_checkpoint,
+)
+from cwgan.gan.networks import Generator, Regressor, SoftmaxClassifier
+
+
+def write(path: Path, numbers: GzslDataset, **modules: torch.nn.Module) -> Path:
+    save_checkpoint(path, module_tensors(**modules), "gan", 7, to_dict(Config(seed=3)), numbers)
+    return path
+
+
+def test_networks_come_back_as_they_were(tmp_path: Path, numbers: GzslDataset, rng: torch.Generator) -> None:
+    before = {
+        "generator": Generator(20, 4, 8, 128, 0.2, rng),
+        "monitor": SoftmaxClassifier(128, torch.tensor([1, 5, 9]), rng),
+        "regressor": Regressor(128, 20, rng),
+    }
+    checkpoint = load_checkpoint(write(tmp_path / "gan.safetensors", numbers, **before))
+    after = {
+        "generator": load_generator(checkpoint),
+        "monitor": load_classifier(checkpoint, "monitor"),
+        "regressor": load_regressor(checkpoint),
+    }
+    for name, module in before.items():
+        for key, value in module.state_dict().items():
+            assert torch.equal(after[name].state_dict()[key], value), f"{name}.{key}"
+
+
+def test_a_checkpoint_knows_its_epoch_configuration_and_data(
+    tmp_path: Path, numbers: GzslDataset, rng: torch.Generator
+) -> None:
+    checkpoint = load_checkpoint(
+        write(tmp_path / "gan.safetensors", numbers, regressor=Regressor(128, 20, rng))
+    )
+    assert checkpoint.facts["epoch"] == 7
+    assert from_dict(checkpoint.facts["config"]) == Config(seed=3)
+    assert checkpoint.facts["data"]["digest"] == numbers.digest
+
+
+def test_the_same_content_gives_the_same_bytes(
+    tmp_path: Path, numbers: GzslDataset, rng: torch.Generator
+) -> None:
+    module = Regressor(128, 20, rng)
+    first, second = (
+        write(tmp_path / name, numbers, regressor=module) for name in ("a.safetensors", "b.safetensors")
+    )
+    assert first.read_bytes() == second.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
+
+
+def test_a_missing_part_is_named_with_those_that_are_there(
+    tmp_path: Path, numbers: GzslDataset, rng: torch.Generator
+) -> None:
+    path = write(tmp_path / "regressor.safetensors", numbers, regressor=Regressor(128, 20, rng))
+    with pytest.raises(InputError, match=r"generator: found nothing of that name; allowed: .*regressor"):
+        load_generator(load_checkpoint(path))
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(b"not a checkpoint")
+
+
+def foreign(path: Path) -> None:
+    save_file({"weight": torch.zeros(2)}, path)
+
+
+def future(path: Path) -> None:
+    save_file({"weight": torch.zeros(2)}, path, metadata={"cwgan": json.dumps({"format": 99})})
+
+
+def garbled(path: Path) -> None:
+    save_file({"weight": torch.zeros(2)}, path, metadata={"cwgan": "{not json"})
+
+
+@pytest.mark.parametrize("spoil", [damaged, foreign, future, garbled, Path.mkdir, lambda path: None])
+def test_what_is_no_checkpoint_is_refused_by_name(tmp_path: Path, spoil: object) -> None:
+    path = tmp_path / "gan.safetensors"
+    spoil(path)
+    with pytest.raises(InputError, match=r"gan\.safetensors: (file|format): found"):
+        load_checkpoint(path)
+
+
+def test_a_network_of_other_sizes_is_refused(
+    tmp_path: Path, numbers: GzslDataset, rng: torch.Generator
+) -> None:
+    regressor = Regressor(128, 20, rng)
+    tensors = {**module_tensors(regressor=regressor), "regressor.bias": torch.zeros(3)}
+    save_checkpoint(tmp_path / "r.safetensors", tensors, "regressor", 1, {}, numbers)
+    with pytest.raises(InputError, match=r"regressor: found .*size mismatch"):
+        load_regressor(load_checkpoint(tmp_path / "r.safetensors"))
+
+
+def test_what_was_made_from_other_classes_is_refused(numbers: GzslDataset) -> None:
+    path = Path("gan.safetensors")
+    check_same_classes(path, describe(numbers), numbers)
+    with pytest.raises(InputError, match="number of classes: found 100, made from numbers; allowed: 80"):
+        check_same_classes(path, describe(numbers), validation_view(numbers, 0.2, 0))
+    renamed = {**describe(numbers), "class_names": ["zero", *numbers.class_names[1:]]}
+    with pytest.raises(InputError, match="found 'zero' of numbers; allowed: '00' at that place"):
+        check_same_classes(path, renamed, numbers)
+    with pytest.raises(InputError, match="attribute size: found 21"):
+        check_same_classes(path, {**describe(numbers), "attribute_size": 21}, numbers)
+
+
+def saved(
+    tmp_path: Path, rule: SaveConfig, epochs: int, metrics: dict[int, float] | None = None
+) -> list[int]:
+    """Return which epochs stay on disk after a training that saves by a rule."""
+    saves = Savepoints(tmp_path, "gan", rule)
+    for epoch in range(1, epochs + 1):
+        if saves.is_due(epoch):
+            saves.path(epoch).touch()
+            saves.keep(epoch, {"val_H": metrics[epoch], "val_loss": metrics[epoch]} if metrics else {})
+    return sorted(int(path.stem.rpartition("-")[2]) for path in tmp_path.iterdir())
+
+
+def test_nothing_is_saved_without_a_rule(tmp_path: Path) -> None:
+    assert saved(tmp_path, SaveConfig(), 10) == []
+
+
+def test_savepoints_are_saved_and_stay(tmp_path: Path) -> None:
+    assert saved(tmp_path, SaveConfig(epochs=[2, 5, 99], every=4, keep=1), 12) == [2, 5, 9]
+
+
+def test_every_so_many_epochs_from_an_epoch_on(tmp_path: Path) -> None:
+    assert saved(tmp_path, SaveConfig(every=3, start=4), 12) == [4, 7, 10]
+
+
+def test_the_newest_stay(tmp_path: Path) -> None:
+    assert saved(tmp_path, SaveConfig(every=1, keep=2), 6) == [5, 6]
+
+
+def test_the_best_by_a_metric_stay_the_lowest_where_it_is_a_loss(tmp_path: Path) -> None:
+    metrics = {1: 0.2, 2: 0.9, 3: 0.1, 4: 0.8, 5: 0.3}
+    assert saved(tmp_path, SaveConfig(every=1, keep=2, best_by="val_H"), 5, metrics) == [2, 4]
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert saved(tmp_path, SaveConfig(every=1, keep=2, best_by="val_loss"), 5, metrics) == [1, 3]
+
+
+def test_a_metric_that_is_not_measured_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gan\.save\.best_by: found 'val_X'; allowed: one of val_H"):
+        saved(tmp_path, SaveConfig(every=1, keep=1, best_by="val_X"), 2, {1: 0.1, 2: 0.2})

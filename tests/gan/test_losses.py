@@ -1,0 +1,74 @@
+import math
+
+import pytest
+import torch
+
+from cwgan.gan import losses
+
+
+def test_the_wasserstein_estimate_is_the_difference_of_the_mean_scores() -> None:
+    assert losses.wasserstein_estimate(torch.tensor([3.0, 5.0]), torch.tensor([1.0, 2.0])) == 2.5
+
+
+def test_the_gradient_penalty_is_zero_for_a_critic_of_unit_slope() -> None:
+    assert losses.gradient_penalty(torch.tensor([[0.6, 0.8], [-1.0, 0.0]])) == pytest.approx(0)
+
+
+def test_the_gradient_penalty_is_the_mean_squared_distance_of_the_slope_from_one() -> None:
+    assert losses.gradient_penalty(torch.tensor([[3.0, 4.0], [0.0, 0.0]])) == pytest.approx((16 + 1) / 2)
+
+
+def test_the_adversarial_term_falls_as_the_critic_is_fooled() -> None:
+    assert losses.adversarial(torch.tensor([1.0, 3.0])) == -2
+
+
+def test_the_cycle_term_compares_every_row_with_its_own_reconstruction() -> None:
+    attributes = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    swapped = attributes.flip(0)
+    assert losses.cycle(attributes, attributes) == 0
+    assert losses.cycle(swapped, attributes) == 1
+
+
+def test_the_classification_term_is_the_mean_negative_log_probability() -> None:
+    logits = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+    expected = -(torch.tensor(0.5).log() + torch.softmax(logits[1], 0)[1].log()) / 2
+    assert losses.classification(logits, torch.tensor([1, 1])) == pytest.approx(expected.item())
+
+
+def test_the_legacy_cycle_term_compares_every_row_with_the_first_reconstruction() -> None:
+    attributes = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert losses.legacy_cycle(attributes, attributes) == 0.5, (
+        "the first row agrees, the second is off by 1 in both entries"
+    )
+    assert losses.legacy_cycle(attributes.flip(0), attributes) == 0.5
+    assert losses.legacy_cycle(torch.tensor([[1.0, 0.0], [9.0, 9.0]]), attributes) == 0.5, (
+        "the second reconstruction has no say"
+    )
+
+
+def test_log_priors_share_each_side_by_rows_and_the_sides_by_the_ratio() -> None:
+    counts, is_unseen = torch.tensor([30, 10, 50, 50]), torch.tensor([False, False, True, True])
+    priors = losses.zero_shot_log_priors(counts, is_unseen, seen_prior=4.0).exp()
+    assert priors.tolist() == pytest.approx([0.8 * 0.75, 0.8 * 0.25, 0.2 * 0.5, 0.2 * 0.5])
+
+
+def test_the_adjusted_classification_term_adds_log_priors_to_the_logits() -> None:
+    logits, priors = torch.tensor([[1.0, 0.0]]), torch.tensor([0.2, 0.8])
+    odds = math.e * 0.2 / (math.e * 0.2 + 0.8)
+    assert losses.adjusted_classification(logits, torch.tensor([0]), priors.log()).item() == pytest.approx(
+        -math.log(odds)
+    )
+    even = losses.adjusted_classification(logits, torch.tensor([0]), torch.tensor([0.5, 0.5]).log())
+    assert even.item() == pytest.approx(losses.classification(logits, torch.tensor([0])).item())
+
+
+@pytest.mark.parametrize(("mixing", "columns"), [("per_sample", 1), ("per_element", 7)])
+def test_mixing_weights_are_uniform_shares_one_per_row_or_per_entry(
+    mixing: str, columns: int, rng: torch.Generator
+) -> None:
+    weights = losses.mixing_weights(4000, 7, mixing, rng)
+    assert weights.shape == (4000, columns)
+    assert weights.min() >= 0
+    assert weights.max() < 1
+    assert weights.mean().item() == pytest.approx(0.5, abs=0.02)
+    assert weights.var().item() == pytest.approx(1 / 12, abs=0.01)

@@ -1,0 +1,57 @@
+from dataclasses import replace
+
+import pytest
+
+from cwgan.config import ClassifierConfig, Config, GanConfig
+from cwgan.errors import InputError
+from cwgan.scoring.selection import choose, final_half, validation_half
+
+HISTORY = {
+    "gan/wasserstein": [(1, 3.0), (2, 2.0), (3, 1.0), (4, 0.5), (6, 0.1)],
+    "val_H": [(2, 0.5), (4, 0.3), (6, 0.2)],
+    "val_calibrated_H": [(2, 0.5), (4, 0.6), (6, 0.6)],
+    "val_gamma": [(2, 0.0), (4, 1.5), (6, 2.5)],
+}
+CONFIG = Config(select=True, gan=GanConfig(epochs=35), classifier=ClassifierConfig(gamma=9.0))
+
+
+def test_the_epoch_of_highest_calibrated_h_is_chosen_with_its_bias_and_the_earliest_of_equals() -> None:
+    choice = choose(HISTORY)
+    assert (choice.epoch, choice.gamma) == (4, 1.5)
+    assert choice.scores == {"val_H": 0.3, "val_calibrated_H": 0.6, "val_gamma": 1.5}
+
+
+def test_the_choosing_half_is_validation_and_the_other_half_final() -> None:
+    half = validation_half(CONFIG)
+    assert (half.protocol, half.select, half.gan.score_every, half.gan.epochs) == ("validation", False, 3, 35)
+    assert validation_half(replace(CONFIG, gan=replace(CONFIG.gan, score_every=7))).gan.score_every == 7
+    final = final_half(CONFIG, choose(HISTORY))
+    assert (final.protocol, final.select, final.gan.epochs, final.classifier.gamma) == (
+        "final",
+        False,
+        4,
+        1.5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            replace(CONFIG, gan=replace(CONFIG.gan, score_every=36)),
+            r"gan.score_every: found 36; allowed: at most gan.epochs, 35",
+        ),
+        (
+            replace(CONFIG, classifier=replace(CONFIG.classifier, domain="zsl")),
+            r"classifier.domain: found zsl; allowed: openset",
+        ),
+    ],
+)
+def test_what_would_score_nothing_is_refused_before_any_training(config: Config, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        validation_half(config)
+
+
+def test_choosing_within_the_validation_protocol_is_refused() -> None:
+    with pytest.raises(InputError, match="select: found true with protocol=validation"):
+        Config(select=True, protocol="validation")

@@ -1,0 +1,287 @@
+"""The way from defaults, YAML layers and flags to a configuration, and what is refused on it."""
+
+import pytest
+import yaml
+
+from cwgan.command_line import (
+    CONFIGS,
+    SECTIONS,
+    Command,
+    find_layer,
+    flatten,
+    from_dict,
+    nearest,
+    parse,
+    read_layer,
+    to_dict,
+)
+from cwgan.config import Config
+from cwgan.errors import InputError
+
+COMMAND = Command("test", "For tests.", SECTIONS)
+PRESETS = sorted({path.stem for path in CONFIGS.glob("*.yaml")} - {"sweep"})
+
+
+@pytest.fixture
+def layer(tmp_path):
+    """Write a YAML file and return its path as text."""
+
+    def write(text: str, name: str = "layer.yaml") -> str:
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    return write
+
+
+def refusal(*flags: str, command: Command = COMMAND) -> str:
+    with pytest.raises(InputError) as error:
+        parse(command, flags)
+    return str(error.value)
+
+
+# Layers
+
+
+def test_without_flags_the_defaults_hold():
+    assert parse(COMMAND, []).config == Config()
+
+
+def test_each_layer_overrides_those_before_it(layer):
+    config = layer(
+        "gan: {critic_steps: 3, cycle_weight: 3, unseen_cycle_weight: 3, classification_weight: 3}",
+        "config.yaml",
+    )
+    variant = layer("gan: {unseen_cycle_weight: 4, classification_weight: 4}", "variant.yaml")
+    inherited = {"gan": dict.fromkeys(["hidden_size", "critic_steps"], 2)}
+    flags = ["--config", config, "--variant", variant, "--gan.classification_weight", "5"]
+    gan = parse(COMMAND, flags, inherited).config.gan
+    assert gan.batch_size == Config().gan.batch_size
+    assert gan.hidden_size == 2
+    assert (gan.critic_steps, gan.cycle_weight) == (3, 3)
+    assert gan.unseen_cycle_weight == 4
+    assert gan.classification_weight == 5
+
+
+def test_the_command_names_its_own_preset_where_none_is_given(layer):
+    command = Command("test", "", SECTIONS, config=layer("seed: 7"))
+    assert parse(command, []).config.seed == 7
+    assert parse(command, ["--config", layer("seed: 8", "other.yaml")]).config.seed == 8
+
+
+def test_what_is_inherited_stands_in_for_the_commands_own_preset(layer):
+    command = Command("test", "", SECTIONS, config=layer("seed: 7"))
+    assert parse(command, [], inherited={}).config.seed == 0
+
+
+def test_the_names_of_the_layers_used_are_told():
+    assert parse(COMMAND, ["--config", "numbers", "--variant", "wgan"]).layers == {
+        "config": "numbers",
+        "variant": "wgan",
+    }
+    assert parse(COMMAND, []).layers == {}
+
+
+def test_sections_that_a_command_does_not_take_are_inherited_but_no_flags():
+    command = Command("test", "", ("data",))
+    assert parse(command, [], {"gan": {"epochs": 3}}).config.gan.epochs == 3
+    assert "gan.epochs: found an unknown parameter" in refusal("--gan.epochs", "3", command=command)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_file_in_configs_parses(name):
+    kind = "variant" if "wgan" in name else "config"
+    arguments = parse(COMMAND, [f"--{kind}", name])
+    written = flatten(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()))
+    assert written
+    assert written == {
+        key: value for key, value in flatten(to_dict(arguments.config)).items() if key in written
+    }
+
+
+def test_cycle_wgan_is_what_the_defaults_are():
+    assert parse(COMMAND, ["--variant", "cycle_wgan"]).config == Config()
+
+
+def test_variants_differ_in_their_weights_alone():
+    variants = [name for name in PRESETS if "wgan" in name]
+    assert len(variants) == 5
+    for name in variants:
+        assert all(key.endswith("_weight") for key in flatten(read_layer(CONFIGS / f"{name}.yaml")))
+
+
+def test_a_configuration_survives_being_written_and_read():
+    config = parse(
+        COMMAND, ["--config", "awa1", "--variant", "cycle_uwgan", "--gan.save.epochs", "[2,3]"]
+    ).config
+    assert from_dict(to_dict(config)) == config
+    assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config
+    assert parse(COMMAND, [], to_dict(config)).config == config
+
+
+# Spelling, as `mlflow run -P` passes it
+
+
+@pytest.mark.parametrize("flags", [["--generate.counts", "[1200,300]"], ["--generate.counts=[1200, 300]"]])
+def test_a_list_is_spelt_with_brackets(flags):
+    assert parse(COMMAND, ["--generate.domain", "all", *flags]).config.generate.counts == [1200, 300]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("false", False), ("False", False), ("true", True), ("True", True)]
+)
+def test_a_switch_is_spelt_true_or_false(text, value):
+    assert parse(COMMAND, ["--gan.train", text]).config.gan.train is value
+
+
+@pytest.mark.parametrize("text", ["0.0001", "1e-4", "1.0E-4", ".0001"])
+def test_a_number_may_be_spelt_in_every_usual_way(text, layer):
+    assert parse(COMMAND, ["--gan.cycle_weight", text]).config.gan.cycle_weight == 1e-4
+    path = layer(f"gan: {{cycle_weight: {text}}}")
+    assert parse(COMMAND, ["--config", path]).config.gan.cycle_weight == 1e-4
+
+
+@pytest.mark.parametrize("text", ["my data/FLO 'new'", "2024", "null", "a=b", "true", "[1]"])
+def test_text_stays_as_it_is(text):
+    assert parse(COMMAND, ["--data.path", text]).config.data.path == text
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [
+        ("gan.epoch", "gan.epochs"),
+        ("cycle_weight", "gan.cycle_weight"),
+        ("gan.cicle_weight", "gan.cycle_weight"),
+        ("sed", "seed"),
+    ],
+)
+def test_an_unknown_parameter_is_refused_with_the_nearest_names(flag, meant, layer):
+    assert f"command line: {flag}: found an unknown parameter" in refusal(f"--{flag}", "1")
+    assert meant in refusal(f"--{flag}", "1").partition("nearest: ")[2].split(", ")
+    path = layer(f"{flag}: 1")
+    assert f"{path}: {flag}: found an unknown parameter" in refusal("--config", path)
+    assert meant in refusal("--config", path).partition("nearest: ")[2].split(", ")
+
+
+def test_a_name_like_no_other_gets_no_false_hint():
+    assert nearest("xyzzy", ["gan.epochs", "seed"]) == "those of --help"
+
+
+def test_abbreviated_flags_are_refused():
+    assert "unknown parameter" in refusal("--gan.epo", "1")
+
+
+@pytest.mark.parametrize("kind", ["config", "variant"])
+def test_an_unknown_preset_is_refused_with_the_known_ones(kind):
+    message = refusal(f"--{kind}", "imagenet")
+    assert message.startswith(f"--{kind}: preset: found 'imagenet'")
+    assert all(name in message for name in PRESETS)
+
+
+def test_a_file_that_is_not_there_is_refused_with_the_folder_it_was_looked_for_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(tmp_path) in refusal("--config", "mine.yaml")
+    (tmp_path / "mine.yaml").write_text("seed: 3")
+    assert find_layer("mine.yaml", "config").samefile(tmp_path / "mine.yaml")
+    assert parse(COMMAND, ["--config", "mine.yaml"]).config.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("gan.epochs", "many", "a whole number"),
+        ("gan.epochs", "1.5", "a whole number"),
+        ("gan.cycle_weight", "heavy", "a finite number"),
+        ("gan.train", "maybe", "true or false"),
+        ("generate.counts", "300", "a list, as [200] or [1200,300]"),
+        ("generate.counts", "[many]", "a whole number"),
+        ("data.att_type", "fuzzy", "one of 'continuous', 'binary'"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_with_what_is_allowed(key, value, allowed, layer):
+    assert refusal(f"--{key}", value).startswith(f"command line: {key}: found ")
+    assert refusal(f"--{key}", value).endswith(f"allowed: {allowed}")
+    path = layer(f"{key}: {value}")
+    assert refusal("--config", path).startswith(f"{path}: {key}: found ")
+    assert refusal("--config", path).endswith(f"allowed: {allowed}")
+
+
+def test_a_value_out_of_range_is_refused_wherever_it_comes_from(layer):
+    message = "configuration: gan.beta1: found 1.0; allowed: at least 0 and below 1"
+    assert refusal("--gan.beta1", "1") == message
+    assert refusal("--config", layer("gan: {beta1: 1}")) == message
+
+
+@pytest.mark.parametrize("spelling", ["nan", "inf", "-inf"])
+def test_a_number_that_is_not_finite_is_refused(spelling, layer):
+    assert "allowed: a finite number" in refusal(f"--gan.cycle_weight={spelling}")
+    path = layer(f"gan: {{cycle_weight: {spelling.replace('nan', '.nan').replace('inf', '.inf')}}}")
+    assert "allowed: a finite number" in refusal("--config", path)
+
+
+@pytest.mark.parametrize("text", ["gan: {epochs: [", "gan:\n\tepochs: 3", "seed: 2024-13-45", "a: *b"])
+def test_broken_yaml_is_refused_in_one_line(text, layer):
+    path = layer(text)
+    message = refusal("--config", path)
+    assert message.startswith(f"{path}: YAML: found ")
+    assert "\n" not in message
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "layer.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "allowed: a readable YAML file" in refusal("--config", str(tmp_path / "layer.yaml"))
+
+
+@pytest.mark.parametrize("text", ["- 1\n- 2", "just words", "3"])
+def test_yaml_that_is_no_mapping_is_refused(text, layer):
+    assert "allowed: a mapping of sections to parameters" in refusal("--config", layer(text))
+
+
+@pytest.mark.parametrize("text", ["", "# nothing but a comment", "{}", "gan: {}"])
+def test_an_empty_layer_changes_nothing(text, layer):
+    assert parse(COMMAND, ["--config", layer(text)]).config == Config()
+
+
+@pytest.mark.parametrize("text", ["gan:", "gan: 3", "gan: {save: every}"])
+def test_a_section_must_hold_parameters_by_name(text, layer):
+    assert "allowed: parameters by name, this being a section" in refusal("--config", layer(text))
+
+
+def test_a_parameter_without_a_value_is_refused(layer):
+    assert "gan.epochs: found nothing" in refusal("--config", layer("gan: {epochs: }"))
+    assert "expected one argument" in refusal("--gan.epochs")
+
+
+def test_a_word_that_is_no_flag_is_refused():
+    assert "unrecognized arguments: stray" in refusal("stray")
+
+
+def test_unknown_keys_of_the_run_built_upon_are_named_as_such():
+    with pytest.raises(
+        InputError, match=r"the configuration of the run built upon: gan\.layers: found an unknown parameter"
+    ):
+        parse(COMMAND, [], {"gan": {"layers": 3}})
+
+
+# References
+
+
+BUILDS_ON = Command(
+    "test", "", ("data",), {"gan": "run id of the GAN (required)", "out": "a folder"}, required=("gan",)
+)
+
+
+@pytest.mark.parametrize("flags", [[], ["--gan", ""], ["--gan", "  "], ["--out", "there"]])
+def test_a_missing_reference_is_refused_with_what_it_is(flags):
+    assert (
+        refusal(*flags, command=BUILDS_ON)
+        == "--gan: value: found nothing; allowed: run id of the GAN (required)"
+    )
+
+
+def test_references_come_apart_from_the_configuration_and_trimmed():
+    arguments = parse(BUILDS_ON, ["--gan", " 0123456789abcdef \n", "--seed", "3"])
+    assert arguments.references == {"gan": "0123456789abcdef"}
+    assert arguments.config.seed == 3

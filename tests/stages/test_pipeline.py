@@ -1,0 +1,328 @@
+"""The stages on plain values, at tiny size: what each leaves on disk, and that its parts fit together."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from make_data import SEEN, UNSEEN, rows_of, write_xlsa17, xlsa17_arrays
+
+from cwgan.config import ClassifierConfig, Config, GanConfig, GenerateConfig, MonitorConfig, RegressorConfig
+from cwgan.data.dataset import GzslDataset, validation_view
+from cwgan.data.hdf5 import save_hdf5
+from cwgan.errors import InputError
+from cwgan.gan.checkpoint import load_checkpoint, load_classifier, load_generator
+from cwgan.gan.mean_correction import predict_means
+from cwgan.gan.snapshots import load_snapshots
+from cwgan.stages import pipeline
+from cwgan.stages import train as training
+
+TINY = Config(
+    monitor=MonitorConfig(epochs=1),
+    regressor=RegressorConfig(epochs=1),
+    gan=GanConfig(epochs=1, hidden_size=8),
+    generate=GenerateConfig(counts=[4]),
+    classifier=ClassifierConfig(epochs=2, lr=0.01),
+)
+
+
+def ignore(metrics: Mapping[str, float], epoch: int) -> None:
+    """Stand where nobody listens to the curves."""
+
+
+@pytest.fixture(scope="module")
+def gan_file(tmp_path_factory: pytest.TempPathFactory, numbers: GzslDataset) -> Path:
+    path = training.train(TINY, numbers, tmp_path_factory.mktemp("gan"), ignore)
+    assert path is not None
+    return path
+
+
+def test_a_stage_draws_the_same_whatever_ran_before() -> None:
+    torch.rand(3)
+    first = torch.rand(3, generator=pipeline.stage_rng(0, "gan"))
+    assert torch.equal(first, torch.rand(3, generator=pipeline.stage_rng(0, "gan")))
+    assert not torch.equal(first, torch.rand(3, generator=pipeline.stage_rng(1, "gan")))
+    assert not torch.equal(first, torch.rand(3, generator=pipeline.stage_rng(0, "generate")))
+
+
+def test_scoring_in_memory_is_generating_training_and_scoring(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset
+) -> None:
+    path, generator = pipeline.generate(TINY, numbers, gan_file, tmp_path)
+    result = pipeline.train_classifier(TINY, numbers, path, tmp_path, ignore)
+    assert pipeline.score_generator(TINY, numbers, [generator]) == result.scores
+
+
+def test_a_correction_is_the_same_in_memory_and_in_a_file_and_sees_no_test_row(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset
+) -> None:
+    wanted = GenerateConfig(domain="all", counts=[30, 20], mean_correction=1)
+    config = replace(TINY, generate=wanted)
+    features = numbers.features.clone()
+    features[torch.cat([numbers.test_seen, numbers.test_unseen])] = 9
+    means = predict_means(
+        numbers.features[numbers.trainval],
+        numbers.labels[numbers.trainval],
+        numbers.attributes,
+        config.generate.mean_ridge,
+    )
+    for dataset in (numbers, replace(numbers, features=features)):
+        path, generator = pipeline.generate(config, dataset, gan_file, tmp_path)
+        with h5py.File(path) as file:
+            made, labels = (
+                torch.from_numpy(file["train/X"][:]),
+                torch.from_numpy(file["train/Y"][:]).long().flatten() - 1,
+            )
+        for label in range(numbers.class_count):
+            torch.testing.assert_close(made[labels == label].mean(0), means[label])
+    result = pipeline.train_classifier(config, dataset, path, tmp_path, ignore)
+    assert pipeline.score_generator(config, dataset, [generator]) == result.scores
+
+
+def test_rows_come_from_the_snapshots_that_were_scored_while_training_also_after_a_resume(
+    tmp_path: Path, numbers: GzslDataset
+) -> None:
+    dataset = validation_view(numbers, 0.2, 0)
+    config = replace(
+        TINY,
+        protocol="validation",
+        gan=replace(TINY.gan, epochs=3, snapshots=2, snapshot_every=2, score_every=3),
+    )
+    logged: dict[str, float] = {}
+    whole = training.train(config, dataset, tmp_path / "whole", lambda metrics, epoch: logged.update(metrics))
+    half = training.train(
+        replace(config, gan=replace(config.gan, epochs=2)), dataset, tmp_path / "half", ignore
+    )
+    resumed = training.train(config, dataset, tmp_path / "resumed", ignore, resume=half)
+    assert whole is not None
+    assert resumed is not None
+    assert whole.read_bytes() == resumed.read_bytes()
+    generators = load_snapshots(load_checkpoint(whole))
+    assert len(generators) == 2
+    assert not torch.equal(generators[0].output_weight, generators[1].output_weight)
+    path, _ = pipeline.generate(config, dataset, whole, tmp_path)
+    scores = pipeline.scores_of(pipeline.train_classifier(config, dataset, path, tmp_path, ignore), config)
+    assert scores == {name: logged[name] for name in scores}
+
+
+def test_evaluating_a_saved_classifier_gives_the_scores_again(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset
+) -> None:
+    path, _ = pipeline.generate(TINY, numbers, gan_file, tmp_path)
+    first = pipeline.train_classifier(TINY, numbers, path, tmp_path, ignore)
+    again = pipeline.evaluate_classifier(
+        TINY, numbers, tmp_path / "classifier.safetensors", tmp_path / "again"
+    )
+    assert again.scores == first.scores
+    for name in ("results.json", "per_class_accuracy.csv", "predictions.h5"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_results_and_predictions_can_be_recomputed_from_what_is_written(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset
+) -> None:
+    path, _ = pipeline.generate(TINY, numbers, gan_file, tmp_path)
+    result = pipeline.train_classifier(TINY, numbers, path, tmp_path, ignore)
+    assert json.loads((tmp_path / "results.json").read_text())["scores"] == result.scores
+    with h5py.File(tmp_path / "predictions.h5") as file:
+        rows, labels, predictions = (file[key][:] for key in ("row", "Y", "prediction"))
+    assert np.array_equal(labels, numbers.labels[rows - 1].numpy() + 1)
+    of_seen = np.isin(labels, numbers.seen_classes.numpy() + 1)
+    share = [(predictions[labels == label] == label).mean() for label in np.unique(labels[of_seen])]
+    assert np.mean(share) == pytest.approx(result.scores["S"])
+    with open(tmp_path / "per_class_accuracy.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 100
+    unseen = [float(row["accuracy_among_unseen"]) for row in table if row["kind"] == "unseen"]
+    assert np.mean(unseen) == pytest.approx(result.scores["T1"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("domain", "scores"), [("openset", set(pipeline.SCORES)), ("openval", {"S"}), ("zsl", {"T1"})]
+)
+def test_the_domain_decides_which_scores_there_are(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset, domain: str, scores: set[str]
+) -> None:
+    config = replace(TINY, classifier=replace(TINY.classifier, domain=domain))
+    path, _ = pipeline.generate(config, numbers, gan_file, tmp_path)
+    assert set(pipeline.train_classifier(config, numbers, path, tmp_path, ignore).scores) == scores
+
+
+def test_replacing_trains_on_the_synthetic_rows_alone(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset
+) -> None:
+    config = replace(TINY, classifier=replace(TINY.classifier, operation="replace", epochs=20))
+    path, _ = pipeline.generate(config, numbers, gan_file, tmp_path)
+    assert pipeline.train_classifier(config, numbers, path, tmp_path, ignore).scores["S"] == 0
+
+
+def test_rows_merged_into_the_file_are_not_merged_again(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset
+) -> None:
+    config = replace(TINY, generate=replace(TINY.generate, merge=True))
+    path, _ = pipeline.generate(config, numbers, gan_file, tmp_path)
+    with pytest.raises(InputError, match="holds the real rows already"):
+        pipeline.train_classifier(config, numbers, path, tmp_path, ignore)
+    replaced = replace(config, classifier=replace(config.classifier, operation="replace"))
+    merged = pipeline.train_classifier(replaced, numbers, path, tmp_path, ignore)
+    plain, _ = pipeline.generate(TINY, numbers, gan_file, tmp_path / "plain")
+    assert merged.scores == pipeline.train_classifier(TINY, numbers, plain, tmp_path, ignore).scores
+
+
+def test_npy_files_hold_the_synthetic_rows_of_the_file(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset
+) -> None:
+    config = replace(TINY, generate=replace(TINY.generate, merge=True, npy=True))
+    path, _ = pipeline.generate(config, numbers, gan_file, tmp_path)
+    with h5py.File(path) as file:
+        skip = len(numbers.trainval)
+        for name, key in (("X", "train/X"), ("Y", "train/Y"), ("A", "train/A/continuous")):
+            assert np.array_equal(np.load(tmp_path / f"{name}.npy"), file[key][skip:]), name
+
+
+def test_the_validation_protocol_never_reads_a_test_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: GzslDataset
+) -> None:
+    config = replace(
+        TINY, protocol="validation", data=replace(TINY.data, scaling="min_max", attribute_norm=2.0)
+    )
+    results = []
+    for spoiled in (False, True):
+        features = numbers.features.clone()
+        if spoiled:
+            features[torch.cat([numbers.test_seen, numbers.test_unseen])] = torch.nan
+        given = replace(numbers, features=features, test_concealed=True)
+        monkeypatch.setattr(pipeline, "load_dataset", lambda *args, given=given, conceal_test: given)
+        dataset = pipeline.load_data(config)
+        path = training.train(config, dataset, tmp_path, ignore)
+        assert path is not None
+        made, _ = pipeline.generate(config, dataset, path, tmp_path)
+        results.append(
+            pipeline.scores_of(pipeline.train_classifier(config, dataset, made, tmp_path, ignore), config)
+        )
+    assert results[0] == results[1]
+    assert set(results[0]) == {f"val_{name}" for name in pipeline.SCORES}
+
+
+def test_nan_in_a_test_row_is_refused_only_where_test_rows_are_read(numbers: GzslDataset) -> None:
+    features = numbers.features.clone()
+    features[numbers.test_unseen[3]] = torch.nan
+    with pytest.raises(InputError, match="features: found NaN or infinity in 1 rows"):
+        replace(numbers, features=features)
+    concealed = replace(numbers, features=features, test_concealed=True)
+    features[numbers.trainval[3]] = torch.nan
+    with pytest.raises(InputError, match="features: found NaN or infinity in 1 rows"):
+        replace(concealed, features=features)
+
+
+def test_validation_of_files_reads_no_test_row(tmp_path: Path, numbers: GzslDataset) -> None:
+    scores = []
+    for name in ("whole", "spoiled"):
+        save_hdf5(numbers, tmp_path / name)
+        if name == "spoiled":
+            with h5py.File(tmp_path / name / "data.h5", "r+") as file:
+                for split in ("seen", "unseen"):
+                    file[f"test/{split}/X"][:] = np.nan
+        config = replace(TINY, protocol="validation", data=replace(TINY.data, path=str(tmp_path / name)))
+        dataset = pipeline.load_data(config)
+        path = training.train(config, dataset, tmp_path, ignore)
+        assert path is not None
+        scores.append(pipeline.score_generator(config, dataset, load_snapshots(load_checkpoint(path))))
+    assert scores[0] == scores[1]
+
+
+def test_validation_of_the_archives_layout_reads_no_test_row(tmp_path: Path) -> None:
+    features = xlsa17_arrays()["features"]
+    features[:, np.concatenate([rows_of(SEEN, 3, 5), rows_of(UNSEEN)])] = np.nan
+    datasets = []
+    for name, values in (("whole", xlsa17_arrays()["features"]), ("spoiled", features)):
+        folder = write_xlsa17(tmp_path / name, features=values)
+        config = replace(
+            TINY, protocol="validation", data=replace(TINY.data, path=str(folder), scaling="min_max")
+        )
+        datasets.append(pipeline.load_data(config))
+    assert torch.equal(datasets[0].features, datasets[1].features)
+    assert datasets[0].digest == datasets[1].digest
+    with pytest.raises(InputError, match="features: found NaN or infinity in 18 rows"):
+        pipeline.load_data(replace(config, protocol="final"))
+
+
+def test_the_bias_is_chosen_on_validation_rows_and_given_for_test_rows(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset
+) -> None:
+    config = replace(TINY, classifier=replace(TINY.classifier, gamma=0.4))
+    path, _ = pipeline.generate(config, numbers, gan_file, tmp_path)
+    given = pipeline.train_classifier(config, numbers, path, tmp_path, ignore)
+    assert given.scores["gamma"] == 0.4
+    assert given.curve is not None
+    best = pipeline.train_classifier(replace(config, protocol="validation"), numbers, path, tmp_path, ignore)
+    assert best.scores["gamma"] == given.curve.best_gamma
+    assert best.scores["calibrated_H"] >= max(given.scores["calibrated_H"], given.scores["H"])
+
+
+def test_a_seen_prior_above_one_moves_answers_to_unseen_classes(gan_file: Path, numbers: GzslDataset) -> None:
+    generator, biases = load_generator(load_checkpoint(gan_file)), []
+    for prior in (0.01, 1.0, 100.0):
+        options = replace(TINY.classifier, epochs=10, loss="logit_adjusted", seen_prior=prior)
+        config = replace(TINY, classifier=options, protocol="validation")
+        biases.append(pipeline.score_generator(config, numbers, [generator])["val_gamma"])
+    assert biases[0] > biases[1] > biases[2], "the bias that balances both sides shrinks"
+
+
+def test_relu_logits_survive_the_checkpoint(tmp_path: Path, gan_file: Path, numbers: GzslDataset) -> None:
+    config = replace(TINY, classifier=replace(TINY.classifier, relu_logits=True))
+    path, _ = pipeline.generate(config, numbers, gan_file, tmp_path)
+    first = pipeline.train_classifier(config, numbers, path, tmp_path, ignore)
+    again = pipeline.evaluate_classifier(
+        config, numbers, tmp_path / "classifier.safetensors", tmp_path / "again"
+    )
+    assert again.scores == first.scores
+    classifier = load_classifier(load_checkpoint(tmp_path / "classifier.safetensors"), "classifier")
+    assert classifier.relu
+    assert (classifier(numbers.features[:50]) >= 0).all()
+
+
+def test_a_sigmoid_generator_needs_features_from_0_to_1_and_survives_the_checkpoint(
+    tmp_path: Path, numbers: GzslDataset
+) -> None:
+    config = replace(TINY, gan=replace(TINY.gan, output="sigmoid"))
+    with pytest.raises(
+        InputError,
+        match=r"features: found values up to 2; allowed: no value above 1, as the generator ends in sigmoid",
+    ):
+        training.train(config, replace(numbers, features=2 * numbers.features), tmp_path, ignore)
+    path = training.train(config, numbers, tmp_path, ignore)
+    assert path is not None
+    made = load_generator(load_checkpoint(path))(numbers.attributes, torch.randn(100, 20))
+    assert 0 < made.min() < made.max() < 1
+
+
+def test_the_validation_protocol_logs_scores_and_diagnostics_where_it_is_due(
+    tmp_path: Path, numbers: GzslDataset
+) -> None:
+    config = replace(TINY, protocol="validation", gan=replace(TINY.gan, epochs=3, score_every=2))
+    logged: dict[int, Mapping[str, float]] = {}
+
+    def log(metrics: Mapping[str, float], epoch: int) -> None:
+        if "gan/wasserstein" in metrics:
+            logged[epoch] = metrics
+
+    training.train(config, validation_view(numbers, 0.2, 0), tmp_path, log)
+    diagnostics = {f"gan/{name}_unseen" for name in ("cycle_error", "class_mean_distance", "frechet")} | {
+        "gan/cycle_error_seen"
+    }
+    scores = {f"val_{name}" for name in pipeline.SCORES}
+    assert [epoch for epoch, metrics in logged.items() if diagnostics | scores <= set(metrics)] == [2]
+    assert not (diagnostics | scores) & (set(logged[1]) | set(logged[3]))
+
+
+def test_signed_features_are_refused_before_a_relu_generator(tmp_path: Path, numbers: GzslDataset) -> None:
+    signed = replace(numbers, features=numbers.features - 0.5)
+    with pytest.raises(InputError, match=r"features: found values down to -0\.5; allowed: no value below 0"):
+        training.train(TINY, signed, tmp_path, ignore)
+    assert list(tmp_path.iterdir()) == []
