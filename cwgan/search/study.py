@@ -1,34 +1,42 @@
-"""The one wall between the project and Optuna: a study in a database, which any number of workers on any number of machines join.
+"""The one wall between the project and Optuna: a study in a database, which workers on any number of machines join.
 
-Optuna's relational storage is the engine: it numbers trials, hears the heartbeats of workers, and puts the trial of one
-that has fallen silent back into the queue.
+Optuna's relational storage numbers the trials, hears the heartbeats of workers, and repeats the trial of one that has
+fallen silent. Settings are proposed and begun under a lock of the same database, one at a time.
+
+This file is longer than others, as no other may know Optuna.
 """
 
 import copy
-import functools
+import hashlib
 import math
+import os
 import random
+import socket
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy
+from filelock import FileLock
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
-from cwgan.config import SweepConfig
+from cwgan.config import Config
 from cwgan.errors import InputError, Stopped, StoreError
-from cwgan.search.leadership import Leadership
-from cwgan.search.space import Choices, Point, Range, Space, Value, all_points, size
-from cwgan.search.trials import FINISHED, Trial, in_state
+from cwgan.gan.training import scored_epochs
+from cwgan.scoring.selection import find_best
+from cwgan.search.space import Choices, Point, Range, Space, list_points, take_gan_part
 
-RANDOM_TRIALS = 8
-"""So many settings are drawn at random before the sampler learns from results."""
+RANDOM_GANS = 4
+"""So many GAN settings are tried, the preset's among them, before the sampler learns from results."""
 
 GRACE = 6
 """A worker is given up when it has been silent for so many heartbeats."""
@@ -40,426 +48,320 @@ PATIENCE = 300.0
 """Seconds that a lost database is waited for."""
 
 STORE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
+FINISHED = ("COMPLETE", "PRUNED")
 
+Attempt = optuna.Trial
+"""A trial under way: its number and params; `report` and `set_user_attr` write down its curve and its notes."""
 
-Given = ParamSpec("Given")
+Trial = FrozenTrial
+"""A trial as the database has it: number, state, value, params, user_attrs (notes), intermediate_values (curve)."""
+
 Result = TypeVar("Result")
 
 
-def patient(call: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Have a call repeated for as long as `PATIENCE` while the database is away; for calls that may be made twice."""
-
-    @functools.wraps(call)
-    def repeated(*arguments: Given.args, **options: Given.kwargs) -> Result:
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return call(*arguments, **options)
-            except STORE_ERRORS as error:
-                if time.monotonic() > until:
-                    raise StoreError(
-                        f"the database of the study is away: {str(error).splitlines()[0]}"
-                    ) from error
-                time.sleep(1)
-
-    return repeated
+def pick(trials: Sequence[Trial], *states: str) -> list[Trial]:
+    """Return the trials in one of some states: WAITING, RUNNING, COMPLETE, PRUNED or FAIL."""
+    return [trial for trial in trials if trial.state.name in states]
 
 
-@dataclass
-class Attempt:
-    """A trial under way: its number, its setting, the process that tries it, and where its curve and notes go."""
-
-    number: int
-    point: Point
-    worker: str
-    _trial: optuna.Trial
-
-    @patient
-    def note(self, **notes: str | float) -> None:
-        """Write something down beside the trial."""
-        for name, value in notes.items():
-            self._trial.set_user_attr(name, value)
-
-    @patient
-    def report(self, value: float, epoch: int, is_last: bool) -> None:
-        """Record the objective at a scored epoch.
-
-        Raises:
-            Stopped: other trials promise more.
-        """
-        self._trial.report(value, epoch)
-        if not is_last and self._trial.should_prune():
-            raise Stopped(f"pruned at epoch {epoch}")
+def find_best_trial(trials: Sequence[Trial]) -> Trial | None:
+    """Return the completed trial of highest value, the earliest of equals; None where none was completed."""
+    complete = {trial.number: trial for trial in pick(trials, "COMPLETE")}
+    return complete[find_best({n: trial.value or 0.0 for n, trial in complete.items()})] if complete else None
 
 
-class Search:
+def repeat_while_away(call: Callable[[], Result], seconds: float = PATIENCE) -> Result:
+    """Make a call, and make it again every second for as long as the database is away.
+
+    Raises:
+        StoreError: it was away for longer than `seconds`.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except STORE_ERRORS as error:
+            if time.monotonic() > until:
+                reason = str(error.__cause__ or error).strip().splitlines()[0]
+                raise StoreError(f"the database of the study is away: {reason}") from error
+            time.sleep(1)
+
+
+class _Storage(RDBStorage):
+    """Optuna's relational storage, whose calls outlive a database that is away for a while."""
+
+
+def _wait_in(call: Callable[..., Result]) -> Callable[..., Result]:
+    return wraps(call)(lambda *arguments, **options: repeat_while_away(partial(call, *arguments, **options)))
+
+
+_PUBLIC = [name for name in dir(BaseStorage) if not name.startswith("_")]
+_INNER = ["_create_new_trial", "_set_trial_param", "_get_trials", "_get_stale_trial_ids", "record_heartbeat"]
+for _name in _PUBLIC + _INNER:
+    setattr(_Storage, _name, _wait_in(getattr(RDBStorage, _name)))
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker must know to join a study.
+
+    Args:
+        config: that the search starts from, under the validation protocol.
+        space: what is searched.
+        study: its name.
+        storage: URL of its database: PostgreSQL, or a SQLite file.
+        folder: of the GANs kept on this machine.
+        parent: id of the study's MLflow run; empty before there is one.
+    """
+
+    config: Config
+    space: Space
+    study: str
+    storage: str
+    folder: Path
+    parent: str = ""
+
+
+class Study:
     """A study, opened or made.
 
     Args:
-        name: of the study.
-        url: SQLAlchemy's, of the database.
-        options: of the search.
-        space: what is searched.
-        epochs: the scored ones, which the pruner counts in.
-        seed: of the sampler; together with a trial's number it fixes what is proposed after the same results.
-        is_known: whether the database has been reached before, so that it is waited for.
+        task: names it; with the number of trials, its seed fixes what is proposed after the same results.
+        patience: seconds to wait for a database that does not answer.
 
     Raises:
         InputError: a URL that is none, or a database that cannot be reached.
     """
 
-    def __init__(
-        self,
-        name: str,
-        url: str,
-        options: SweepConfig,
-        space: Space,
-        epochs: Sequence[int],
-        seed: int,
-        is_known: bool,
-    ) -> None:
+    def __init__(self, task: Task, patience: float = PATIENCE) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.name, self.options, self.seed = name, options, seed
-        self.plain_space = space
-        self.space = {key: _distribution(entry) for key, entry in space.items()}
-        storage = _storage(url, options.heartbeat, PATIENCE if is_known else 0)
-        self.study, self.is_new = _study(storage, name, _pruner(options.pruner, epochs))
-        self._unclaimed: dict[int, float] = {}
-        self.leadership = Leadership(
-            self.noted, self.note, self.is_new, options.heartbeat, GRACE * options.heartbeat
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        self.name, self.space, self.options, self.seed = (
+            task.study,
+            task.space,
+            task.config.sweep,
+            task.config.seed,
         )
-        self.identity = self.leadership.identity
+        self.worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._url = _read_url(task.storage)
+        self._entries = {key: _to_distribution(entry) for key, entry in task.space.items()}
+        pruner = make_pruner(self.options.pruner, scored_epochs(task.config.gan))
+        make = partial(optuna.create_study, study_name=self.name, direction="maximize", load_if_exists=True)
+        try:
+            with self.lock(patience):  # commands that find no tables would make them all at once
+                storage = repeat_while_away(self._open_storage, patience)
+                self._study = make(storage=storage, pruner=pruner, sampler=RandomSampler())
+        except (StoreError, ImportError, RuntimeError) as error:
+            allowed = f"a database that answers ({str(error).splitlines()[0]})"
+            raise InputError(
+                "configuration", "sweep.storage", self._url.render_as_string(), allowed
+            ) from None
 
-    @patient
+    @contextmanager
+    def lock(self, patience: float = PATIENCE) -> Iterator[None]:
+        """Hold the study's lock; it is free again once its holder ends, however that ends."""
+        key = hashlib.sha256(self.name.encode()).hexdigest()[:8]
+        if self._url.get_backend_name() == "sqlite":
+            with FileLock(f"{self._url.database}.{key}.lock"):
+                yield
+            return
+        # Not from a pool: the lock is free when its connection ends.
+        engine = sqlalchemy.create_engine(
+            self._url, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT"
+        )
+
+        def connect() -> sqlalchemy.Connection:
+            connection = engine.connect()
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": int(key, 16)})
+            return connection
+
+        connection = repeat_while_away(connect, patience)
+        try:
+            yield
+        finally:
+            with suppress(sqlalchemy.exc.SQLAlchemyError):
+                connection.close()
+
     def note(self, key: str, value: Any) -> None:
         """Write something down beside the study."""
-        self.study.set_user_attr(key, value)
+        self._study.set_user_attr(key, value)
 
-    @patient
-    def noted(self, key: str) -> Any:
+    def read_note(self, key: str) -> Any:
         """Return what was written down, or None."""
-        return self.study.user_attrs.get(key)
+        return self._study.user_attrs.get(key)
 
-    @patient
     def queue(self, point: Point) -> None:
-        """Have a setting tried before those of the sampler."""
-        self.study.enqueue_trial(dict(point), skip_if_exists=True)
+        """Have a setting tried next, if it has not been tried."""
+        if all(trial.params != point for trial in self.list_trials()):
+            waiting = {"params": dict(point), "distributions": self._entries}
+            self._study.add_trial(optuna.create_trial(state=TrialState.WAITING, **waiting))
 
-    @patient
-    def trials(self) -> list[Trial]:
+    def list_trials(self) -> list[Trial]:
         """Return all trials so far."""
-        return [_plain(trial) for trial in self.study.get_trials(deepcopy=False)]
+        return self._study.get_trials(deepcopy=False)
 
-    def asked(self) -> int | float:
-        """Return how many trials are to be finished: those asked for, or as many as the space has points that do not break."""
-        return self._asked(self.trials())
-
-    def _asked(self, trials: Sequence[Trial]) -> int | float:
-        broken = {_key(trial.point) for trial in trials if "error" in trial.notes and trial.state == "FAIL"}
-        return min(self.options.trials, size(self.plain_space) - len(broken))
-
-    def is_short_of_trials(self) -> bool:
-        """Whether the trials that are finished or running are fewer than those asked for."""
-        trials = self.trials()
-        return len(in_state(trials, *FINISHED, "RUNNING")) < self._asked(trials)
+    def count_asked(self) -> int:
+        """Return how many trials are to be finished: those asked for, or as many as the space has points that work."""
+        if not (points := list_points(self.space)):
+            return self.options.trials
+        failed = [trial.params for trial in pick(self.list_trials(), "FAIL")]
+        others = [trial.params for trial in pick(self.list_trials(), "WAITING", "RUNNING", *FINISHED)]
+        return min(self.options.trials, sum(point in others or point not in failed for point in points))
 
     def is_done(self) -> bool:
-        trials = self.trials()
-        return len(in_state(trials, *FINISHED)) >= self._asked(trials)
+        return len(pick(self.list_trials(), *FINISHED)) >= self.count_asked()
 
-    def attempt(self, objective: Callable[[Attempt], float], fixed: Mapping[str, Value]) -> None:
-        """Try one setting: one that waits in the queue, or the sampler's next.
+    def attempt(
+        self, objective: Callable[[Attempt], float], choose_fixed: Callable[[list[Trial]], Point]
+    ) -> Trial | None:
+        """Try one setting, one that waits in the queue or a new one, unless finished and running ones are enough.
 
-        An error of the objective is noted and fails the trial. A trial that ended through no fault of its setting, as by
-        an interruption, goes back into the queue.
+        An error of the objective is noted and fails the trial. A trial that ends through no fault of its setting, as
+        by an interruption, goes back into the queue.
 
         Args:
             objective: returns the trial's value; raises a `StoreError` for what is not the setting's fault.
-            fixed: parameters that a new setting takes over.
+            choose_fixed: from all trials, the parameters that a new setting takes over.
+
+        Returns:
+            The trial as it ended, or None where there was nothing to try.
         """
-        under_way: list[optuna.Trial] = []
-        values: list[float] = []
+        begun: list[Attempt] = []
+        with ExitStack() as turn:
+            turn.enter_context(self.lock())
+            trials = self.list_trials()
+            if len(pick(trials, *FINISHED, "RUNNING")) >= self.count_asked():
+                return None
+            if not pick(trials, "WAITING"):
+                self.queue(self._propose(trials, choose_fixed(trials)))
 
-        def run(trial: optuna.Trial) -> float:
-            under_way.append(trial)
-            trial.set_user_attr("worker", self.identity)
-            point = {name: _suggested(trial, name, distribution) for name, distribution in self.space.items()}
+            def run(trial: Attempt) -> float:
+                begun.append(trial)
+                trial.set_user_attr("worker", self.worker)
+                turn.close()  # from here on others may begin a trial
+                try:
+                    value = objective(trial)
+                    if not math.isfinite(value):
+                        raise FloatingPointError(f"the objective is {value}")
+                    return value
+                except Stopped as stopped:
+                    raise optuna.TrialPruned(str(stopped)) from stopped
+                except Exception as error:
+                    if not isinstance(error, StoreError):
+                        trial.set_user_attr("error", f"{type(error).__name__}: {error}"[:2000])
+                    raise
+
             try:
-                value = objective(Attempt(trial.number, point, self.identity, trial))
-                if not math.isfinite(value):
-                    raise FloatingPointError(f"the objective is {value}")
-                values.append(value)
-            except Stopped as stopped:
-                raise optuna.TrialPruned(str(stopped)) from stopped
-            except (StoreError, *STORE_ERRORS):
-                raise
-            except Exception as error:
-                trial.set_user_attr("error", f"{type(error).__name__}: {error}"[:2000])
-                raise
-            return values[0]
+                self._study.optimize(run, n_trials=1, catch=(Exception,))
+            except Exception:  # Optuna's own: another worker gave the trial up meanwhile
+                if not begun:
+                    raise
+            finally:
+                for trial in begun:
+                    self._put_back_if_lost(trial.number, None)
+        return self.list_trials()[begun[0].number]
 
-        self.study.sampler = _Proposals(self.study, self.space, self.seed, fixed, self.plain_space)
-        try:
-            self.study.optimize(run, n_trials=1, catch=(Exception,))
-        except (
-            Exception
-        ):  # Optuna's own: the database went away under it, or another command gave the trial up
-            if not under_way:
-                raise
-        finally:
-            for trial in under_way:
-                self._settle(trial, values)
-
-    @patient
-    def _settle(self, trial: optuna.Trial, values: list[float]) -> None:
-        """Say what became of a trial, if that got lost, and put it back into the queue if that was no fault of its own."""
-        storage, number = self.study._storage, trial._trial_id
-        if storage.get_trial(number).state == TrialState.RUNNING:
-            with suppress(optuna.exceptions.UpdateFinishedTrialError):
-                storage.set_trial_state_values(
-                    number, TrialState.COMPLETE if values else TrialState.FAIL, values or None
-                )
-        found = storage.get_trial(number)
-        if found.state == TrialState.FAIL and "error" not in found.user_attrs:
-            self._put_back(found)
-
-    def _put_back(self, trial: FrozenTrial) -> None:
-        """Have a failed trial repeated, unless another process has seen to that."""
-        if not any(
-            trial.number in other.system_attrs.get("retry_history", ())
-            for other in self.study.get_trials(deepcopy=False)
-        ):
-            _again(None)(self.study, copy.deepcopy(trial))
-
-    @patient
     def recover(self) -> list[Trial]:
-        """Put the trials of vanished workers back into the queue; return all failed ones."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            optuna.storages.fail_stale_trials(self.study)
-        for trial in in_state(self.trials(), "RUNNING"):
-            # Killed before its first heartbeat. By this process's own clock, as every machine writes its own times.
-            since = self._unclaimed.setdefault(trial.number, time.monotonic())
-            if "worker" not in trial.notes and time.monotonic() - since > GRACE * self.options.heartbeat:
-                with suppress(
-                    ValueError, optuna.exceptions.UpdateFinishedTrialError
-                ):  # another command was faster
-                    self.study.tell(trial.number, state=TrialState.FAIL)
-                    lost = self.study.get_trials(deepcopy=False)[trial.number]
-                    if lost.params or "fixed_params" in lost.system_attrs:
-                        self._put_back(lost)
-        return in_state(self.trials(), "FAIL")
+        """Put the trials of vanished workers back into the queue; return all failed trials."""
+        with self.lock():
+            optuna.storages.fail_stale_trials(self._study)
+            for trial in pick(self.list_trials(), "RUNNING"):
+                if "worker" not in trial.user_attrs:  # killed as it began: until it is noted the lock is held
+                    self._study.tell(trial.number, state=TrialState.FAIL)
+                    self._put_back_if_lost(trial.number, RETRIES)
+        return pick(self.list_trials(), "FAIL")
 
-    def lead(self) -> bool:
-        """Take or keep the lead among the commands that joined the study; see `Leadership.take`."""
-        return self.leadership.take()
+    def plot_importances(self) -> Any:
+        """Return axes with each parameter's share in what moves the objective (fANOVA, Hutter et al. 2014)."""
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        return optuna.visualization.matplotlib.plot_param_importances(self._study, evaluator=evaluator)
 
-    def leading(self) -> AbstractContextManager[None]:
-        """Keep the lead while something long is done, then leave it."""
-        return self.leadership.kept()
-
-    def importances(self) -> dict[str, float]:
-        """Return each parameter's share in what moves the objective (fANOVA, Hutter et al. 2014); nothing where too little was tried."""
-        values = {trial.value for trial in in_state(self.trials(), "COMPLETE")}
-        if len(values) < 4 or len(self.space) < 2:
-            return {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            shares = optuna.importance.get_param_importances(
-                self.study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
-            )
-        return {name: float(share) for name, share in shares.items()}
-
-
-class _Proposals(optuna.samplers.BaseSampler):
-    """The tree-structured Parzen estimator, made to depend on nothing but the seed, the trial's number and the results so far,
-    to repeat no point, and to keep some parameters fixed."""
-
-    def __init__(
-        self,
-        study: optuna.Study,
-        space: Mapping[str, BaseDistribution],
-        seed: int,
-        fixed: Mapping[str, Value],
-        plain_space: Space,
-    ) -> None:
-        self.study, self.space, self.seed, self.fixed, self.plain_space = (
-            study,
-            dict(space),
-            seed,
-            fixed,
-            plain_space,
+    def plot_surface(self, names: Sequence[str], title: str) -> Any:
+        """Return axes with the objective, in percent, between the completed trials over two parameters."""
+        draw = optuna.visualization.matplotlib.plot_contour
+        return draw(
+            self._study, params=list(names), target=lambda trial: 100 * trial.value, target_name=title
         )
 
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self.space
+    def _propose(self, trials: Sequence[Trial], fixed: Point) -> Point:
+        """Return a setting that was not tried, with the fixed parameters as long as any such is left.
 
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        drawn = random.Random(f"{self.seed} {trial.number}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            base = optuna.samplers.TPESampler(
-                seed=drawn.randrange(2**32),
-                multivariate=True,
-                constant_liar=True,
-                n_startup_trials=RANDOM_TRIALS,
-            )
-        others = [other for other in self.study.get_trials(deepcopy=False) if other.number != trial.number]
-        tried = {_key(other.params or other.system_attrs.get("fixed_params", {})) for other in others}
-        known = base.infer_relative_search_space(study, trial)
-        for fixed in (self.fixed, {}):  # with nothing left where they are fixed, it goes elsewhere
+        Settings are random until `RANDOM_GANS` GAN settings (trials, where the space has none) were tried.
+        """
+        drawn = random.Random(f"{self.seed} {len(trials)}")
+        gans = [take_gan_part(trial.params) or trial.number for trial in pick(trials, "RUNNING", *FINISHED)]
+        sampler: BaseSampler = RandomSampler(seed=drawn.randrange(2**32))
+        if len({str(gan) for gan in gans}) >= RANDOM_GANS:
+            seed = drawn.randrange(2**32)
+            sampler = TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=1)
+        rehearsal = optuna.create_study(direction="maximize")  # in memory: what is not taken leaves no trace
+        rehearsal.add_trials(trials)
+        tried = [trial.params for trial in trials]
+        for given in (fixed, {}):
+            rehearsal.sampler = PartialFixedSampler(dict(given), sampler)
             for _ in range(100):
-                point = base.sample_relative(study, trial, known)
-                missing = {name: entry for name, entry in self.space.items() if name not in point}
-                point |= {
-                    name: base.sample_independent(study, trial, name, entry)
-                    for name, entry in missing.items()
-                }
-                point |= fixed
-                if _key(point) not in tried:
+                point = rehearsal.ask(self._entries).params
+                if point not in tried:
                     return point
-        left = [point for point in all_points(self.plain_space) if _key(point) not in tried]
+        left = [other for other in list_points(self.space) if other not in tried]
         return drawn.choice(left) if left else point
 
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        raise NotImplementedError("every parameter belongs to the relative space")
+    def _put_back_if_lost(self, number: int, times: int | None) -> None:
+        """Have a trial that failed by no error of its own repeated, unless that has been seen to."""
+        trials = self.list_trials()
+        trial = copy.deepcopy(trials[number])
+        is_repeated = any(number in other.system_attrs.get("retry_history", ()) for other in trials)
+        if trial.state == TrialState.FAIL and "error" not in trial.user_attrs and not is_repeated:
+            _put_back(self._study, trial, times)
+
+    def _open_storage(self) -> RDBStorage:
+        connect = {"timeout": 60} if self._url.get_backend_name() == "sqlite" else {}
+        return _Storage(
+            self._url.render_as_string(),
+            {"pool_pre_ping": True, "connect_args": connect},
+            heartbeat_interval=self.options.heartbeat,
+            grace_period=GRACE * self.options.heartbeat,
+            heartbeat_stale_trial_callback=_put_back,
+        )
 
 
-class _Storage(RDBStorage):
-    """Optuna's relational storage, whose heartbeat outlives a database that is lost for a while."""
-
-    @patient
-    def record_heartbeat(self, trial_id: int) -> None:
-        super().record_heartbeat(trial_id)
+def _put_back(study: optuna.Study, trial: Trial, times: int | None = RETRIES) -> None:
+    """Put a failed trial back into the queue, so many times at most; None: always."""
+    trial.user_attrs = {}  # the notes are of the lost one: its worker, its run
+    RetryHeartbeatStaleTrialCallback(max_retry=times)(study, trial)
 
 
-@patient
-def _study(storage: RDBStorage, name: str, pruner: optuna.pruners.BasePruner) -> tuple[optuna.Study, bool]:
-    """Open or make a study; return it, and whether it was made."""
+def _read_url(text: str) -> sqlalchemy.URL:
+    example = "postgresql+psycopg://user@host/name"
     try:
-        return optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", pruner=pruner
-        ), True
-    except optuna.exceptions.DuplicatedStudyError:
-        return optuna.load_study(storage=storage, study_name=name, pruner=pruner), False
-
-
-def _storage(url: str, heartbeat: int, patience: float) -> _Storage:
-    """Open a database, made ready if it is new, and have its lost connections made again for as long as `PATIENCE`."""
-    try:
-        parsed = sqlalchemy.make_url(url)
+        url = sqlalchemy.make_url(text)
     except (sqlalchemy.exc.ArgumentError, ValueError):
         raise InputError(
-            "configuration",
-            "sweep.storage",
-            "no URL",
-            "an SQLAlchemy URL, as postgresql+psycopg://user@host/name",
+            "configuration", "sweep.storage", "no URL", f"an SQLAlchemy URL, as {example}"
         ) from None
-    shown = parsed.render_as_string(hide_password=True)
-    if parsed.password or "password" in parsed.query:
+    if url.password or "password" in url.query:
         allowed = "a URL without one, as runs show it; PGPASSWORD or ~/.pgpass supplies the password"
         raise InputError("configuration", "sweep.storage", "a password", allowed)
-    options = {
-        "pool_pre_ping": True,
-        "connect_args": {"timeout": 60} if parsed.get_backend_name() == "sqlite" else {},
-    }
-    began = time.monotonic()
-    while True:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                again, grace = _again(RETRIES), GRACE * heartbeat
-                storage = _Storage(
-                    url,
-                    options,
-                    heartbeat_interval=heartbeat,
-                    grace_period=grace,
-                    heartbeat_stale_trial_callback=again,
-                )
-            break
-        except (*STORE_ERRORS, ImportError, RuntimeError) as error:
-            # Commands that find no tables make them all at once, and all but one fail: worth another try.
-            is_away = isinstance(error, sqlalchemy.exc.OperationalError | ImportError)
-            if time.monotonic() - began > (patience if is_away else max(patience, 5.0)):
-                reason = str(error.__cause__ or error).strip().splitlines()[0]
-                allowed = (
-                    f"a database that answers, PostgreSQL's as postgresql+psycopg://user@host/name ({reason})"
-                )
-                raise InputError("configuration", "sweep.storage", shown, allowed) from None
-            time.sleep(1)
-
-    @sqlalchemy.event.listens_for(storage.engine, "do_connect")
-    def connect(dialect: Any, record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return dialect.connect(*arguments, **options)
-            except dialect.loaded_dbapi.OperationalError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(1)
-
-    return storage
+    if url.get_backend_name() not in ("sqlite", "postgresql") or not url.database:
+        raise InputError(
+            "configuration", "sweep.storage", text, f"PostgreSQL, as {example}, or a file, as sqlite:///f.db"
+        )
+    return url
 
 
-def _again(times: int | None) -> Callable[[optuna.Study, FrozenTrial], None]:
-    """Return what puts a lost trial back into the queue so many times at most; None: always."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        retry = RetryHeartbeatStaleTrialCallback(max_retry=times)
-
-    def put_back(study: optuna.Study, trial: FrozenTrial) -> None:
-        trial.user_attrs = {}  # the notes are of the lost one: its worker, its run
-        retry(study, trial)
-
-    return put_back
-
-
-def _pruner(kind: str, epochs: Sequence[int]) -> optuna.pruners.BasePruner:
+def make_pruner(kind: str, epochs: Sequence[int]) -> optuna.pruners.BasePruner:
+    """Return a pruner that waits until half of the training is over: before that, curves cross."""
+    warm_up = next(epoch for epoch in epochs if 2 * epoch >= epochs[-1])
     if kind == "median":
-        return optuna.pruners.MedianPruner(n_warmup_steps=epochs[-1] // 3)
+        return optuna.pruners.MedianPruner(n_warmup_steps=warm_up)
     if kind == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=epochs[0], max_resource=epochs[-1])
+        return optuna.pruners.HyperbandPruner(min_resource=warm_up, max_resource=epochs[-1])
     return optuna.pruners.NopPruner()
 
 
-def _distribution(entry: Range | Choices) -> BaseDistribution:
+def _to_distribution(entry: Range | Choices) -> BaseDistribution:
     if isinstance(entry, Choices):
         return CategoricalDistribution(entry.values)
     if entry.is_whole:
         return IntDistribution(int(entry.low), int(entry.high), entry.log)
     return FloatDistribution(entry.low, entry.high, entry.log)
-
-
-def _suggested(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Value:
-    if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(name, distribution.choices)  # type: ignore[return-value]
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    suggest = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
-    return suggest(name, distribution.low, distribution.high, log=distribution.log)  # type: ignore[arg-type]
-
-
-def _key(point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(point.items()))
-
-
-def _plain(trial: FrozenTrial) -> Trial:
-    times = [
-        moment.timestamp() if moment else 0.0 for moment in (trial.datetime_start, trial.datetime_complete)
-    ]
-    value = trial.values[0] if trial.values else None
-    return Trial(
-        trial.number,
-        trial.state.name,
-        value,
-        trial.params,
-        trial.user_attrs,
-        trial.intermediate_values,
-        *times,
-    )

@@ -1,0 +1,140 @@
+"""The sweep: workers try settings for a study, whoever sees it done reports, and the final models are trained once."""
+
+import dataclasses
+import hashlib
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from cwgan import tracking
+from cwgan.command_line import Arguments, flatten, override, to_dict
+from cwgan.config import Config
+from cwgan.data.dataset import GzslDataset
+from cwgan.errors import InputError
+from cwgan.experiment.road import say_where
+from cwgan.experiment.side_by_side import run_side_by_side
+from cwgan.scoring.comparison import format_spreads
+from cwgan.scoring.selection import validation_half
+from cwgan.search.report import configure_final, report
+from cwgan.search.space import find_point, read_space
+from cwgan.search.study import Study, find_best_trial, pick
+from cwgan.search.worker import SweepError, Worker, run_workers
+from cwgan.stages.job import load_data
+
+DECIDING = ("seeds", "objective", "value", "pruner", "trials_per_gan")
+"""Parameters of the sweep that decide its results: with others, it is another study."""
+
+NOT_DECIDING = (
+    *("data.path", "data.name", "data.attributes", "threads", "device", "experiment", "run_name"),
+    *("seeds", "select", "protocol"),
+)
+"""Parameters that may differ between machines, or concern the final models alone; the digest stands for the data."""
+
+
+def sweep(arguments: Arguments, scratch: Path) -> None:
+    """Join the study, try settings until it is done, report, and train the final models if asked for.
+
+    Args:
+        arguments: the command line.
+        scratch: temporary folder of the session.
+
+    Raises:
+        InputError: a search space or a parameter that cannot be used, or a study that was begun with others.
+        SweepError: too many workers or trials broke, or no trial was completed.
+    """
+    config = arguments.config
+    worker, dataset, facts = prepare(config)
+    print(dataset.summary())
+    study = worker.open_study(patience=0)
+    sections = ("data", "monitor", "regressor", "gan", "generate", "classifier", "sweep")
+    with ExitStack() as stack:
+        with study.lock():  # one of the commands that come at once makes the parent run
+            check_same_study(study, facts)
+            parent = study.read_note("run_id") or ""
+            parent = parent if parent and tracking.exists(parent) else ""
+            if parent:
+                tracking.adopt(parent, "joined")
+            opened = tracking.run("sweep", config, sections, arguments.layers, scratch, reopen=parent)
+            run = stack.enter_context(opened)
+            study.note("run_id", run.run_id)
+            if point := find_point(worker.config, worker.space):
+                study.queue(point)
+            else:
+                print("the preset's own setting lies outside the search space and is not among the trials")
+        run.log_dataset(dataset)
+        run.tag({"study": study.name})
+        print(
+            f"study '{study.name}': {study.count_asked()} trials asked for; parent run {run.run_id}",
+            flush=True,
+        )
+        worker = dataclasses.replace(worker, parent=run.run_id)
+        try:
+            run_workers(worker) if config.sweep.workers > 1 else worker.work(study, scratch)
+        finally:
+            report(run, worker.config, study)
+        if find_best_trial(study.list_trials()) is None:
+            raise SweepError("no trial was completed; the reasons are in the trials' runs")
+        with (
+            study.lock()
+        ):  # others that are done wait until the final models are there, or train them if this one is killed
+            if config.sweep.final:
+                train_final(run, config, study)
+                report(run, worker.config, study)
+            alive = [trial.user_attrs.get("run_id", "") for trial in pick(study.list_trials(), "RUNNING")]
+            tracking.end_lost_below(run.run_id, set(alive))
+    say_where(run)
+
+
+def prepare(config: Config) -> tuple[Worker, GzslDataset, dict[str, Any]]:
+    """Check what is asked for and read the data set under the validation protocol.
+
+    Returns:
+        The worker, the data set, and everything that decides the results of the study, by dotted name.
+
+    Raises:
+        InputError: a search space or a parameter that cannot be used.
+    """
+    half = validation_half(override(config, {"protocol": "final"}), 5, "sweep")
+    for name in ("gan", "monitor", "regressor"):
+        if not getattr(config, name).train:
+            raise InputError("configuration", f"{name}.train", "false", "true, in a sweep")
+    space = read_space(config.sweep.space, half)
+    dataset = load_data(half)
+    half = override(half, {"threads": half.threads or (1 if config.sweep.workers > 1 else 0)})
+    folder = Path(config.sweep.folder or tracking.local_folder() / "sweeps").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = config.sweep.storage or f"sqlite:///{folder / 'optuna.db'}"
+    if storage.startswith("sqlite") and tracking.store_uri().startswith("http"):
+        print("trials are kept in a file of this machine; for a study of several machines give sweep.storage")
+    facts = {key: value for key, value in flatten(to_dict(half)).items() if key not in NOT_DECIDING}
+    facts = {key: facts[key] for key in facts if key.partition("sweep.")[2] in ("", *DECIDING)}
+    facts |= {f"space.{name}": str(entry) for name, entry in space.items()} | {"data digest": dataset.digest}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    name = config.sweep.study or f"{config.data.name or Path(config.data.path).name} {digest[:8]}"
+    return Worker(half, space, name, storage, folder), dataset, facts
+
+
+def check_same_study(study: Study, facts: dict[str, Any]) -> None:
+    """Refuse to mix trials of different settings in one study."""
+    known = study.read_note("facts")
+    if known is None:
+        study.note("facts", facts)
+    for key in sorted({*(known or facts), *facts}):
+        if known and known.get(key) != facts.get(key):
+            allowed = f"{known.get(key)}, as it was begun with; or another sweep.study"
+            raise InputError(f"study '{study.name}'", key, facts.get(key), allowed)
+
+
+def train_final(run: tracking.Run, config: Config, study: Study) -> None:
+    """Train the best and the preset's own setting under the final protocol, over `seeds`, unless that has been done."""
+    best, seeds = find_best_trial(study.list_trials()), config.seeds or [config.seed]
+    known = study.read_note("final")
+    if best is None or (known and (known["trial"], known["seeds"]) == (best.number, seeds)):
+        return
+    plain = override(config, {"protocol": "final", "select": False})
+    spreads = run_side_by_side(run, {"best": configure_final(plain, best), "default": plain}, seeds, {})
+    run.log_scores(...)
+    table = ...
+    study.note("final", {"trial": best.number, "seeds": seeds, "table": table})
+    print(f"\n{table}")

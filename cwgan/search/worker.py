@@ -1,0 +1,185 @@
+"""The one role of a sweep: a worker, which tries settings until the study has as many as were asked for."""
+
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+from multiprocessing import connection
+from pathlib import Path
+
+from cwgan import tracking
+from cwgan.command_line import override
+from cwgan.config import Config
+from cwgan.data.dataset import GzslDataset
+from cwgan.errors import InputError, Stopped, StoreError, interruptible
+from cwgan.files import write_text
+from cwgan.scoring.selection import find_best
+from cwgan.search.kept import KeptGan, train_and_score
+from cwgan.search.report import describe_trial
+from cwgan.search.space import Point, apply_point, list_points, take_gan_part
+from cwgan.search.study import FINISHED, Attempt, Study, Task, Trial, pick
+from cwgan.stages.job import load_data
+
+LIMIT = 20
+"""So many trials of a worker that break one after another, or kills of a command's workers, end the sweep."""
+
+PAUSE = 1.0
+"""Seconds between two looks at what other workers do."""
+
+
+class SweepError(OSError):
+    """Too many workers or trials broke."""
+
+
+def run_workers(task: Task) -> None:
+    """Keep as many processes at work as are asked for until the study is done; start again one that was killed."""
+    if task.config.threads:
+        os.environ["OMP_NUM_THREADS"] = str(task.config.threads)
+
+    def start() -> multiprocessing.process.BaseProcess:
+        process = multiprocessing.get_context("spawn").Process(target=_work_alone, args=(task,))
+        process.start()
+        return process
+
+    processes, kills = [start() for _ in range(task.config.sweep.workers)], 0
+    try:
+        while processes:
+            connection.wait([process.sentinel for process in processes])
+            for process in [one for one in processes if one.exitcode is not None]:
+                processes.remove(process)
+                kills += process.exitcode < 0
+                if process.exitcode > 0 or kills > LIMIT:
+                    raise SweepError(
+                        f"a worker ended with status {process.exitcode}; what it said stands above"
+                    )
+                if process.exitcode < 0:
+                    processes.append(start())
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(30)
+            process.kill()
+
+
+def _work_alone(task: Task) -> None:
+    """Be a worker in a process of its own; an error that is no trial's own ends it with status 1."""
+    try:
+        with interruptible(), tracking.session() as scratch:
+            work(task, Study(task), scratch)
+    except (InputError, OSError) as error:
+        sys.exit(f"worker: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def work(task: Task, study: Study, scratch: Path) -> None:
+    """Try settings until the study is done; repeat the trials of workers that vanished.
+
+    Raises:
+        SweepError: too many trials in a row broke.
+    """
+    closed, broken = set[int](), 0
+    data: dict[str, GzslDataset] = {}
+    while not study.is_done():
+        _stop_if_orphan()
+        for lost in study.recover():
+            if lost.number not in closed and "run_id" in lost.user_attrs:
+                reason = lost.user_attrs.get("error", "its worker vanished; the trial is repeated")
+                tracking.end_lost(lost.user_attrs["run_id"], reason)
+            closed.add(lost.number)
+        trial = study.attempt(
+            lambda attempt: _try(task, attempt, data, scratch), lambda trials: choose_gan(task, trials)
+        )
+        if trial is None:
+            time.sleep(PAUSE)  # the last trials are with other workers
+            continue
+        print(describe_trial(trial, study), flush=True)
+        broken = broken + 1 if "error" in trial.user_attrs else 0
+        if broken == LIMIT:
+            raise SweepError(f"{LIMIT} trials in a row broke; the last: {trial.user_attrs['error']}")
+
+
+def choose_gan(task: Task, trials: list[Trial]) -> Point:
+    """Return the GAN part of a setting that can share a GAN kept here, or nothing, where a new GAN is due.
+
+    `sweep.trials_per_gan` settings share a GAN, unless its first was pruned.
+    """
+    after = {name: entry for name, entry in task.space.items() if name not in take_gan_part(task.space)}
+    if not after or len(after) == len(task.space):
+        return {}
+    limit = min(task.config.sweep.trials_per_gan, len(list_points(after)) or task.config.sweep.trials_per_gan)
+    groups: dict[str, list[Trial]] = {}
+    for trial in pick(trials, "WAITING", "RUNNING", *FINISHED):
+        groups.setdefault(str(take_gan_part(trial.params)), []).append(trial)
+    for members in groups.values():
+        first, point = members[0], take_gan_part(members[0].params)
+        place = task.folder / "gan" / first.user_attrs.get("gan", "unknown")
+        whole = place / f"generator-{apply_point(task.config, point).gan.epochs:04d}.safetensors"
+        is_in_training = bool(pick(members, "RUNNING")) and not whole.is_file()
+        if place.is_dir() and not is_in_training and len(members) < limit and first.state.name != "PRUNED":
+            return point
+    return {}
+
+
+def _try(task: Task, attempt: Attempt, data: dict[str, GzslDataset], scratch: Path) -> float:
+    """Score a setting at every scored epoch in an MLflow run of its own; return its value."""
+    config = apply_point(task.config, attempt.params)
+    seeds = config.sweep.seeds or [config.seed]
+    key = repr(config.data)
+    if key not in data:  # the last one is kept, as few searches change how data are read
+        data.clear()
+        data[key] = load_data(config)
+    gan = KeptGan(override(config, {"seed": seeds[0]}), data[key], task.folder).find_folder("gan").name
+    attempt.set_user_attr("gan", gan)
+    tags = {
+        "trial_number": str(attempt.number),
+        "gan": gan,
+        "study": task.study,
+        "worker": attempt.user_attrs["worker"],
+    }
+    settings = {name: str(value) for name, value in attempt.params.items()}
+    try:
+        with tracking.run(
+            f"trial {attempt.number}", config, (), settings, scratch, parent=task.parent
+        ) as run:
+            attempt.set_user_attr("run_id", run.run_id)
+            run.tag(tags)
+            try:
+                return _score(run, attempt, config, seeds, data[key], task.folder)
+            except Stopped:
+                raise
+            except Exception:
+                write_text(run.folder / "traceback.txt", traceback.format_exc())
+                raise
+    except tracking.STORE_ERRORS as error:  # no fault of the setting
+        raise StoreError(f"MLflow at {tracking.store_uri()}: {str(error).splitlines()[0]}") from error
+
+
+def _score(
+    run: tracking.Run, attempt: Attempt, config: Config, seeds: list[int], dataset: GzslDataset, folder: Path
+) -> float:
+    """Log every scored epoch, note the one that counts and its bias, and return the objective there."""
+    values: dict[int, float] = {}
+    gammas: dict[int, float] = {}
+    for epoch, terms, must_train in train_and_score(config, seeds, dataset, folder):
+        _stop_if_orphan()
+        run.log(terms, epoch)
+        values[epoch], gammas[epoch] = terms[f"val_{config.sweep.objective}"], terms["val_gamma"]
+        spent = {name: value for name, value in terms.items() if name.startswith("seconds/")}
+        attempt.report(values[epoch], epoch)
+        if must_train and attempt.should_prune():
+            raise Stopped(f"pruned at epoch {epoch}")
+    chosen = max(values) if config.sweep.value == "last" else find_best(values)
+    for name, value in {"epoch": chosen, "gamma": gammas[chosen], **spent}.items():
+        attempt.set_user_attr(name, value)
+    run.log_scores({"value": values[chosen], "epoch": chosen})
+    return values[chosen]
+
+
+def _stop_if_orphan() -> None:
+    """End as if interrupted where the command that started this process is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        raise KeyboardInterrupt
