@@ -34,14 +34,14 @@ Rows = tuple[Float[Tensor, "rows features"], Int64[Tensor, " rows"]]
 
 
 def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
-    """Fit the final classifier on real and synthetic rows, score it, and write classifier, results and predictions.
+    """Fit the final classifier on real and synthetic rows, score it, and write it, results and predictions.
 
     Raises:
-        InputError: the file's rows are of other sizes or classes, or cannot be used as the configuration wants.
+        InputError: the file is of other sizes or classes, or cannot be used as the configuration wants.
     """
     features, labels = _read_rows(job.config, job.dataset, synthetic_file)
     classifier, curve = _begin_fit(job.config, job.dataset, features, labels, synthetic_file)
-    follow(job, "classifier", curve, job.config.classifier)
+    follow(job, "classifier", curve)
     tensors, epochs = module_tensors(classifier=classifier), job.config.classifier.epochs
     path = job.folder / CLASSIFIER_FILE
     save_checkpoint(path, tensors, "classifier", epochs, to_dict(job.config), job.dataset)
@@ -58,7 +58,7 @@ def evaluate_classifier(job: Job, classifier_file: Path) -> Evaluation:
 def score_generators(
     config: Config, dataset: GzslDataset, generators: Sequence[Generator]
 ) -> dict[str, float]:
-    """Synthesize, fit a final classifier and score it, all in memory; return the scores by their logged names."""
+    """Synthesize, fit a final classifier and score it, all in memory; return scores by their logged names."""
     made_labels, made = make_all_rows(config, dataset, generators)
     replaces = config.classifier.operation == "replace" and not config.generate.merge
     real = dataset.trainval[:0] if replaces else dataset.trainval
@@ -81,7 +81,7 @@ def pick(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
 
 
 def pick_headline(scores: Mapping[str, float]) -> dict[str, float]:
-    """Return what a person wants to see: S, U, H, T1, AUSUC, and the calibrated scores where a bias was chosen."""
+    """Return what a person wants to see: S, U, H, T1, AUSUC, and calibrated scores where a bias was chosen."""
     is_calibrated = any(pick(scores, ["gamma"]).values())
     return pick(scores, HEADLINE + (CALIBRATED if is_calibrated else CALIBRATED[:1]))
 
@@ -109,7 +109,7 @@ def _begin_fit(
     config: Config, dataset: GzslDataset, features: Float[Tensor, "all features"],
     labels: Int64[Tensor, " all"], source: object,
 ) -> tuple[SoftmaxClassifier, Iterator[dict[str, float]]]:  # fmt: skip
-    """Return a new final classifier and the loop that fits it on the rows of its domain; `source` is for errors."""
+    """Return a new classifier and the loop that fits it on the rows of its domain; `source` is for errors."""
     options = config.classifier
     all_classes = torch.arange(dataset.class_count)
     domains = {"openset": all_classes, "openval": dataset.seen_classes, "zsl": dataset.unseen_classes}
@@ -136,5 +136,5 @@ def _score(job: Job, classifier: SoftmaxClassifier) -> Evaluation:
 
 
 def _evaluate(config: Config, dataset: GzslDataset, classifier: SoftmaxClassifier) -> Evaluation:
-    """Score a classifier; the bias of the calibrated scores is chosen on validation rows and given for test rows."""
+    """Score a classifier; the calibration bias is chosen on validation rows, and given for test rows."""
     return evaluate(classifier, dataset, None if config.protocol == "validation" else config.classifier.gamma)

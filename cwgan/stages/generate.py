@@ -28,7 +28,7 @@ from cwgan.stages.job import SYNTHETIC_FILE, Job, stage_rng
 
 
 def generate(job: Job, gan_file: Path) -> tuple[Path, Generator]:
-    """Generate features with a trained GAN into synthetic.h5, and X.npy, Y.npy, A.npy where `generate.npy` is on.
+    """Generate features with a trained GAN into synthetic.h5, and as X.npy, Y.npy, A.npy if `generate.npy`.
 
     Returns:
         The file, and the newest of the generators it came from.
@@ -40,11 +40,12 @@ def generate(job: Job, gan_file: Path) -> tuple[Path, Generator]:
     checkpoint = load_checkpoint(gan_file)
     check_same_classes(gan_file, checkpoint.facts["data"], dataset)
     generators = load_snapshots(checkpoint)
+    fingerprint = generator_fingerprint(generators[-1])
     info = {
         "dataset": dataset.name,
         "domain": config.generate.domain,
         "num_features": str(config.generate.counts),
-        "architecture": f"generator {generator_fingerprint(generators[-1])}, epoch {checkpoint.facts['epoch']}",
+        "architecture": f"generator {fingerprint}, epoch {checkpoint.facts['epoch']}",
         "snapshots": str(len(generators)),
         "seed": str(config.seed),
         "merged": "true" if config.generate.merge else "false",
@@ -62,7 +63,7 @@ def generate(job: Job, gan_file: Path) -> tuple[Path, Generator]:
 def make_all_rows(
     config: Config, dataset: GzslDataset, generators: Sequence[Generator]
 ) -> tuple[Int64[Tensor, " rows"], Iterator[Float[Tensor, "chunk features"]]]:
-    """Return the labels of all synthetic rows, and the rows chunk by chunk, moved to predicted means if asked for."""
+    """Return the labels of all synthetic rows, and the rows by chunks, moved to predicted means if asked for."""
     options = config.generate
     wanted = synthetic_labels(options.domain, options.counts, dataset)
 
@@ -93,7 +94,7 @@ def imagine(job: Job, generator: Generator, samples: int) -> Float[Tensor, "unse
 
 
 def _export_npy(job: Job, labels: Int64[Tensor, " rows"], skip: int) -> None:
-    """Write the synthetic rows of synthetic.h5 as X.npy, Y.npy (1-based) and A.npy, without holding the features."""
+    """Write the synthetic rows of synthetic.h5 as X.npy, Y.npy (1-based) and A.npy, never holding them all."""
     source = inspect_synthetic(job.folder / SYNTHETIC_FILE)
     attributes = job.dataset.attributes[labels].numpy()
     for name, values in (("Y.npy", labels.numpy() + 1), ("A.npy", attributes)):

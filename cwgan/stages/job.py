@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from cwgan import progress
-from cwgan.config import Config, FitConfig, GanConfig
+from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset, validation_view
 from cwgan.data.scaling import scale
 from cwgan.data.sources import load_dataset
 from cwgan.errors import InputError
-from cwgan.gan.checkpoint import Savepoints, read_facts
+from cwgan.gan.checkpoint import read_facts
+from cwgan.gan.savepoints import Savepoints
 from cwgan.gan.synthesis import inspect_synthetic
 from cwgan.machine import set_up
 
@@ -72,19 +73,19 @@ def stage_rng(seed: int, stage: str) -> torch.Generator:
 
 
 def follow(
-    job: Job, stage: str, curve: Iterable[Mapping[str, float]], options: FitConfig | GanConfig,
+    job: Job, stage: str, curve: Iterable[Mapping[str, float]],
     save: Callable[[Path, int], None] | None = None, done: int = 0,
 ) -> None:  # fmt: skip
-    """Run a training to its end: show its progress, log its terms as <stage>/<term>, save it where that is due.
+    """Run a training to its end: show its progress, log its terms as <stage>/<term>, save it where due.
 
     Args:
-        job: gives the log, and the folder of the savepoints.
-        stage: its name.
+        job: gives the stage's parameters, the log, and the folder of the savepoints.
+        stage: its name, which is that of its section of the configuration.
         curve: yields the terms of one epoch after another.
-        options: the stage's own parameters.
-        save: writes the stage as it is after an epoch to a file; without it nothing is saved.
+        save: writes the stage, as it is after an epoch, to a file; without it nothing is saved.
         done: epochs trained before.
     """
+    options = getattr(job.config, stage)
     saves = Savepoints(job.folder / "checkpoints", stage, options.save) if save else None
     for epoch, terms in progress.epochs(curve, stage, options.epochs, done):
         is_score = {name: name.removeprefix("val_") in SCORES for name in terms}
@@ -95,7 +96,7 @@ def follow(
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return the nested configuration kept in a checkpoint or synthetic file, less `NOT_INHERITED`; {} if it has none."""
+    """Return the nested configuration kept in a checkpoint or synthetic file, less `NOT_INHERITED`; or {}."""
     if path.suffix != ".h5":
         kept = read_facts(path).get("config", {})
     else:

@@ -17,8 +17,8 @@ from cwgan.stages.job import Job
 def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> None:
     """Write the scores by logged name, the accuracy of every class and the prediction of every row.
 
-    predictions.h5 holds, per scored row: `row` (1-based, in the data set's own order), `Y` (1-based true class),
-    `prediction` (among all classes) and `prediction_unseen` (among unseen classes; 0 on seen rows), and `class_names`.
+    predictions.h5 holds, per scored row: `row` (1-based, in the data set's own order), `Y` (true class, 1-based),
+    `prediction` (among all classes), `prediction_unseen` (among unseen ones; 0 on seen rows); and `class_names`.
     """
     folder, dataset = job.folder, job.dataset
     facts = {key: value for key, value in describe(dataset).items() if key != "class_names"}
@@ -42,7 +42,7 @@ def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> 
 
 
 def list_classes(result: Evaluation, dataset: GzslDataset) -> list[tuple[str, str, int, str, str]]:
-    """Return class name, kind, test rows, accuracy and accuracy among unseen classes; "" where not measured."""
+    """Return class name, kind, test rows, accuracy and accuracy among unseen ones; "" if not measured."""
     counts = result.labels.bincount(minlength=dataset.class_count).tolist()
     seen = [label for label in dataset.seen_classes.tolist() if counts[label]]
     table = []
