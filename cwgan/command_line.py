@@ -1,15 +1,17 @@
 """From dataclass defaults, YAML layers and dotted flags to one `Config`.
 
-Order, later wins: defaults, the configuration inherited from the run a stage builds on, `--config`, `--variant`, flags.
+Order, later wins: defaults, the configuration of the run a stage builds on, `--config`, `--variant`, flags.
 """
 
 import dataclasses
 import difflib
-import re
-from collections.abc import Mapping, Sequence
+from argparse import ArgumentError
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -18,25 +20,32 @@ from cwgan.config import Config
 from cwgan.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-SECTIONS = tuple(
-    item.name
-    for item in dataclasses.fields(Config)
-    if dataclasses.is_dataclass(get_type_hints(Config)[item.name])
-)
+SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if dataclasses.is_dataclass(kind))
+STAGE_SECTIONS = ("data", "monitor", "regressor", "gan", "generate", "classifier")
+ALLOWED = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "text, in quotes",
+    list[int]: "a list of whole numbers, as [200] or [1200,300]",
+}
 
 
 @dataclass(frozen=True)
 class Command:
-    """What one entry point accepts.
+    """What one entry point accepts and does.
 
     Args:
-        name: the entry point.
+        name: of the entry point.
         help: one sentence for `--help`.
         sections: the parts of `Config` whose parameters it takes.
         references: parameters of its own, such as the run it builds on, as name -> help.
         required: those of them that must be given.
         inherits: the one of them whose configuration is inherited.
         config: the preset used where none is named and nothing is inherited.
+        work: "package.module:function" that does the work; imported after parsing.
+        artifacts: reference -> file name of the artifact that a run id stands for; others are plain paths.
+        opens_run: whether the work is given an open MLflow run.
     """
 
     name: str
@@ -46,11 +55,14 @@ class Command:
     required: tuple[str, ...] = ()
     inherits: str = ""
     config: str = ""
+    work: str = ""
+    artifacts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    opens_run: bool = True
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """A parsed command line: the resolved configuration, the names of its layers, and the references that were given."""
+    """A parsed command line: the configuration, its layers' names, and the references that were given."""
 
     config: Config
     layers: dict[str, str]
@@ -68,28 +80,40 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
     Raises:
         InputError: an unknown flag or preset, a missing reference, or a value that is not allowed.
     """
-    parser = _parser(command)
-    given = parser.parse_args(list(argv))
-    references = {name: value for name in command.references if (value := getattr(given, name).strip())}
+    parser = _make_parser(command)
+    given = _parse_flags(parser, command, argv)
+    references = {name: value for name in command.references if (value := given.get(name, "").strip())}
     for name in command.required:
         if name not in references:
             raise InputError(f"--{name}", "value", "nothing", command.references[name])
-    layers: list[tuple[str, Mapping[str, Any]]] = []
+    values: dict[str, Any] = {}
     if inherited is not None:
-        layers.append(("the configuration of the run built upon", inherited))
-    used: dict[str, str] = {}
-    for kind, fallback in (("config", command.config), ("variant", "")):
-        if name := getattr(given, kind).strip() or (fallback if inherited is None else ""):
-            path = find_layer(name, kind)
-            layers.append((str(path), read_layer(path)))
-            used[kind] = name
-    values = flatten(to_dict(Config()))
-    for source, layer in layers:
-        values.update(_checked(source, layer))
-    parser.set_defaults({key: value for key, value in values.items() if _in_sections(key, command.sections)})
-    final = parser.parse_args(list(argv)).as_dict()
-    values.update({key: value for key, value in flatten(final).items() if key in values})
-    return Arguments(from_dict(nested(values)), used, references)
+        values = _check_types("the configuration of the run built upon", flatten(inherited))
+    named = {kind: given.get(kind, "").strip() for kind in ("config", "variant")}
+    if not named["config"] and inherited is None:
+        named["config"] = command.config
+    layers = {kind: name for kind, name in named.items() if name}
+    for kind, name in layers.items():
+        path = find_layer(name, kind)
+        values |= _check_types(path, flatten(read_layer(path)))
+    # Parsed again over the layers, as `--seeds+ 3` adds to their list.
+    parser.set_defaults({name: value for name, value in values.items() if _takes(command, name)})
+    final = flatten(parser.parse_args(argv).as_dict())
+    values |= {name: value for name, value in final.items() if name in TYPES and _takes(command, name)}
+    return Arguments(_replace(Config(), values), layers, references)
+
+
+def override(config: Config, values: Mapping[str, Any], source: object = "configuration") -> Config:
+    """Return a configuration with values by dotted name, as {"gan.epochs": 5}, each checked as a flag is.
+
+    Raises:
+        InputError: an unknown name, or a value of another type or out of range; it names `source`.
+    """
+    typed = _check_types(source, values)
+    try:
+        return _replace(config, typed)
+    except InputError as error:
+        raise InputError(source, error.field, error.got, error.allowed) from None
 
 
 def find_layer(name: str, kind: str) -> Path:
@@ -97,12 +121,8 @@ def find_layer(name: str, kind: str) -> Path:
     path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
-        raise InputError(
-            f"--{kind}",
-            "preset",
-            repr(name),
-            f"one of {known}, or a YAML file's path, absolute or from {Path.cwd()}",
-        )
+        allowed = f"one of {known}, or a YAML file's path, absolute or from {Path.cwd()}"
+        raise InputError(f"--{kind}", "preset", repr(name), allowed)
     return path
 
 
@@ -138,125 +158,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def nearest(key: str, known: Sequence[str]) -> str:
-    """Return a phrase that says what is allowed: the known parameters most like a misspelt one."""
-    tails = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    close = list(dict.fromkeys(difflib.get_close_matches(key, known, n=3) + tails))[:3]
-    return f"those of --help; nearest: {', '.join(close)}" if close else "those of --help"
-
-
-_WRONG_VALUE = re.compile(
-    r"""Parser key "([\w.]+)": Expected a (?:<class '(\w+)'>|typing\.Literal\[(.*)\])\. Got value: (.*)"""
-)
-_KINDS = {
-    "int": "a whole number",
-    "float": "a finite number",
-    "bool": "true or false",
-    "str": "text, in quotes",
-    "list": "a list, as [200] or [1200,300]",
-}
-
-
-class _Parser(ArgumentParser):
-    """jsonargparse that says where the mistake is, what is allowed there, and which parameters are like an unknown one."""
-
-    source = "command line"
-
-    def error(self, message: str, ex: Exception | None = None) -> Any:
-        message = " ".join(message.split())
-        if wrong := _WRONG_VALUE.search(message):
-            key, kind, choices, got = wrong.groups()
-            raise InputError(self.source, key, got, _KINDS[kind] if kind else f"one of {choices}") from None
-        if unknown := re.search(r"nrecognized arguments:.*?--([^\s=]+)", message):
-            known = [
-                option[2:]
-                for action in self._actions
-                for option in action.option_strings
-                if option[:2] == "--" and option[-1] != "+"
-            ]
-            raise InputError(
-                self.source, unknown[1], "an unknown parameter", nearest(unknown[1], known)
-            ) from None
-        raise InputError(self.source, "flags", message, "--parameter value, see --help") from None
-
-
-def _parser(command: Command) -> _Parser:
-    program = f"python -m entrypoints.{command.name}"
-    parser = _Parser(
-        prog=program, usage="%(prog)s [--parameter value ...]", description=command.help, allow_abbrev=False
-    )
-    parser.add_argument(
-        "--config",
-        type=str,
-        default="",
-        help=f"preset in configs/, or a YAML file; empty: {command.config or 'none'}",
-    )
-    parser.add_argument(
-        "--variant",
-        type=str,
-        default="",
-        help="loss variant in configs/, or a YAML file; empty: none, as cycle_wgan",
-    )
-    for name, help in command.references.items():
-        parser.add_argument(f"--{name}", type=str, default="", help=help)
-    _add_fields(parser, parser, Config, "", command.sections)
-    return parser
-
-
-def _add_fields(parser: _Parser, group: Any, kind: type, prefix: str, sections: Sequence[str]) -> None:
-    types = get_type_hints(kind)
-    for item in dataclasses.fields(kind):
-        dotted = f"{prefix}{item.name}"
-        if dataclasses.is_dataclass(types[item.name]):
-            if prefix or item.name in sections:
-                title = f"{dotted}: {(types[item.name].__doc__ or '').strip()}"
-                _add_fields(
-                    parser, parser.add_argument_group(title), types[item.name], f"{dotted}.", sections
-                )
-            continue
-        default = item.default_factory() if callable(item.default_factory) else item.default
-        group.add_argument(
-            f"--{dotted}",
-            type=types[item.name],
-            default=default,
-            help=item.metadata["help"].replace("%", "%%"),
-        )
-
-
-def _checked(source: str, layer: Mapping[str, Any]) -> dict[str, Any]:
-    known = list(flatten(to_dict(Config())))
-    flat = flatten(layer)
-    for key, value in flat.items():
-        if any(name.startswith(f"{key}.") for name in known):
-            raise InputError(
-                source,
-                key,
-                "nothing" if value is None else repr(value),
-                "parameters by name, this being a section",
-            )
-        if key not in known:
-            raise InputError(source, key, "an unknown parameter", nearest(key, known))
-        if value is None:
-            raise InputError(source, key, "nothing", "a value, or leave the parameter out")
-    return of_declared_types(source, flat)
-
-
-def of_declared_types(source: str, flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values by dotted name after a check that each is of its parameter's type; a whole number may stand for a float.
-
-    Raises:
-        InputError: a value of another type.
-    """
-    parser = _parser(Command("layer", "", SECTIONS))
-    parser.source = source
-    parsed = parser.parse_object(nested(flat)).as_dict()
-    return {key: value for key, value in flatten(parsed).items() if key in flat}
-
-
-def _in_sections(key: str, sections: Sequence[str]) -> bool:
-    return "." not in key or key.partition(".")[0] in sections
-
-
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Turn dotted keys into nested dictionaries; the inverse of `flatten`."""
     tree: dict[str, Any] = {}
@@ -267,6 +168,120 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
             place = place.setdefault(part, {})
         place[last] = value
     return tree
+
+
+def nearest(key: str, known: Sequence[str]) -> str:
+    """Return a phrase that says what is allowed: the known parameters most like a misspelt one."""
+    tails = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    close = list(dict.fromkeys(difflib.get_close_matches(key, known, n=3) + tails))[:3]
+    return f"those of --help; nearest: {', '.join(close)}" if close else "those of --help"
+
+
+def of_declared_types(source: str, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Do what `_check_types` does, for callers that do not use `override` yet."""
+    return _check_types(source, flat)
+
+
+def _parameters(kind: type, prefix: str = "") -> Iterator[tuple[str, type, Any, dataclasses.Field]]:
+    """Yield the prefix, section, type and declaration of every parameter."""
+    types = get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(types[item.name]):
+            yield from _parameters(types[item.name], f"{prefix}{item.name}.")
+        else:
+            yield prefix, kind, types[item.name], item
+
+
+TYPES = {f"{prefix}{item.name}": kind for prefix, _, kind, item in _parameters(Config)}
+"""The type of every parameter by its dotted name."""
+
+
+def _takes(command: Command, parameter: str) -> bool:
+    """Return whether a command has a flag for a parameter of `Config`."""
+    return "." not in parameter or parameter.partition(".")[0] in command.sections
+
+
+def _make_parser(command: Command) -> ArgumentParser:
+    program = f"python -m entrypoints.{command.name}"
+    usage = "%(prog)s [--parameter value ...]"
+    parser = ArgumentParser(
+        prog=program, usage=usage, description=command.help, allow_abbrev=False, exit_on_error=False
+    )
+    own = {
+        "config": f"preset in configs/, or a YAML file; empty: {command.config or 'none'}",
+        "variant": "loss variant in configs/, or a YAML file; empty: none, as cycle_wgan",
+        **command.references,
+    }
+    for name, text in own.items():
+        parser.add_argument(f"--{name}", type=str, default="", help=text)
+    groups: dict[str, Any] = {"": parser}
+    defaults = flatten(to_dict(Config()))
+    for prefix, section, kind, item in _parameters(Config):
+        name, text = f"{prefix}{item.name}", item.metadata["help"].replace("%", "%%")
+        if _takes(command, name):
+            if prefix not in groups:
+                groups[prefix] = parser.add_argument_group(f"{prefix[:-1]}: {section.__doc__}")
+            groups[prefix].add_argument(f"--{name}", type=kind, default=defaults[name], help=text)
+    return parser
+
+
+@cache
+def _make_value_parser() -> ArgumentParser:
+    return _make_parser(Command("values", "", SECTIONS))
+
+
+def _parse_flags(parser: ArgumentParser, command: Command, argv: Sequence[str]) -> dict[str, Any]:
+    """Return the flags that are given; print help and leave where that is asked for.
+
+    Raises:
+        InputError: about the first flag that is unknown, or that is refused when it is parsed alone.
+    """
+    known = ["config", "variant", *command.references, *(name for name in TYPES if _takes(command, name))]
+    starts = [place for place, word in enumerate(argv) if word.startswith("--")]
+    flags = [argv[start:stop] for start, stop in pairwise([*starts, len(argv)])]
+    names = [flag[0][2:].partition("=")[0].removesuffix("+") for flag in flags]
+    for name in names:
+        if name not in (*known, "help"):
+            raise InputError("command line", name, "an unknown parameter", nearest(name, known))
+    try:
+        return flatten(parser.parse_args(argv, defaults=False).as_dict())
+    except ArgumentError:
+        for name, flag in zip(names, flags, strict=True):
+            try:
+                parser.parse_args(flag, defaults=False)
+            except ArgumentError:
+                got = " ".join([flag[0].partition("=")[2], *flag[1:]]).strip() or "nothing"
+                raise InputError("command line", name, got, _describe_type(name)) from None
+        raise InputError("command line", "flags", argv[0], "--parameter value, see --help") from None
+
+
+def _check_types(source: object, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by dotted name, each of its parameter's type; a whole number may stand for a float."""
+    typed: dict[str, Any] = {}
+    for key, value in flat.items():
+        got = "nothing" if value is None else repr(value)
+        if any(name.startswith(f"{key}.") for name in TYPES):
+            raise InputError(source, key, got, "parameters by name, this being a section")
+        if key not in TYPES:
+            raise InputError(source, key, "an unknown parameter", nearest(key, list(TYPES)))
+        if value is None:
+            raise InputError(source, key, got, "a value, or leave the parameter out")
+        try:
+            parsed = _make_value_parser().parse_object(nested({key: value}), defaults=False)
+        except ArgumentError:
+            raise InputError(source, key, value, _describe_type(key)) from None
+        typed |= flatten(parsed.as_dict())
+    return typed
+
+
+def _describe_type(name: str) -> str:
+    """Say which values a parameter takes."""
+    kind = TYPES.get(name, str)
+    return ALLOWED.get(kind) or f"one of {', '.join(map(repr, get_args(kind)))}"
+
+
+def _replace(config: Config, values: Mapping[str, Any]) -> Config:
+    return from_dict(nested({**flatten(to_dict(config)), **values}))
 
 
 def _build(kind: type, values: Mapping[str, Any]) -> Any:

@@ -1,5 +1,10 @@
 """The few ways in which work ends early."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
 
 class InputError(ValueError):
     """Something a user handed in cannot be used.
@@ -13,11 +18,35 @@ class InputError(ValueError):
 
     def __init__(self, where: object, field: str, got: object, allowed: str) -> None:
         super().__init__(f"{where}: {field}: found {got}; allowed: {allowed}")
+        self.field, self.got, self.allowed = field, got, allowed
 
 
 class StoreError(OSError):
-    """MLflow's store, or the database of a search, cannot be reached, or refuses what it is given."""
+    """MLflow's store, or the database of a search, cannot be reached or refuses what it is given."""
 
 
 class Stopped(Exception):  # noqa: N818  (it is no error)
-    """A setting of a search is given up before its last epoch, as others promise more."""
+    """A trial of a search is given up before its last epoch, because other settings score higher."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into one KeyboardInterrupt; ignore later ones, so that runs are closed in peace."""
+    signals = [
+        number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+
+    def ignore(signum: int, frame: FrameType | None) -> None:
+        """Do nothing; unlike SIG_IGN, without a complaint where a second signal was under way already."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        for number in signals:
+            signal.signal(number, ignore)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

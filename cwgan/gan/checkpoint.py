@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cwgan.config import SaveConfig
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.files import written_whole
@@ -19,7 +18,6 @@ from cwgan.gan.networks import Generator, Regressor, SoftmaxClassifier
 
 Module = TypeVar("Module", bound=nn.Module)
 FORMAT = 1
-LOWER_IS_BETTER = ("loss", "val_loss")
 
 
 @dataclass(frozen=True)
@@ -133,52 +131,6 @@ def check_same_classes(path: Path, data: Mapping[str, Any], dataset: GzslDataset
                 f"'{their_name}' of {data['name']}",
                 f"'{our_name}' at that place, as in {dataset.source}",
             )
-
-
-@dataclass
-class Savepoints:
-    """Decides after which epochs a stage is saved, and which of the periodic checkpoints stay.
-
-    Args:
-        folder: where the files go.
-        stage: their stem, as in gan-epoch-0285.safetensors.
-        config: the rule.
-    """
-
-    folder: Path
-    stage: str
-    config: SaveConfig
-    periodic: list[tuple[float, int, Path]] = field(default_factory=list)
-
-    def is_due(self, epoch: int) -> bool:
-        """Whether the epoch is to be saved."""
-        return epoch in self.config.epochs or self._is_periodic(epoch)
-
-    def path(self, epoch: int) -> Path:
-        return self.folder / f"{self.stage}-epoch-{epoch:04d}.safetensors"
-
-    def keep(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Count a saved epoch in, and delete the periodic checkpoint that the rule no longer keeps."""
-        if epoch in self.config.epochs or not self.config.keep:
-            return
-        score = float(epoch)
-        if name := self.config.best_by:
-            if name not in metrics:
-                raise InputError(
-                    "configuration",
-                    f"{self.stage}.save.best_by",
-                    repr(name),
-                    f"one of {', '.join(sorted(metrics))}",
-                )
-            score = -metrics[name] if name in LOWER_IS_BETTER else metrics[name]
-        self.periodic.append((score, epoch, self.path(epoch)))
-        self.periodic.sort()
-        while len(self.periodic) > self.config.keep:
-            self.periodic.pop(0)[2].unlink()
-
-    def _is_periodic(self, epoch: int) -> bool:
-        every, start = self.config.every, self.config.start
-        return every > 0 and epoch >= start and (epoch - start) % every == 0
 
 
 def load_generator(checkpoint: Checkpoint, name: str = "generator") -> Generator:

@@ -1,13 +1,84 @@
-"""The terms of the two losses, each a pure function of tensors; every one is a mean over the batch.
+"""What critic and generator minimize: both losses, and their terms, each a mean over the batch.
 
-Critic:     minimize  -W + penalty_weight * GP,   W = mean D(x, a) - mean D(G(a, z), a)
-Generator:  minimize  adversarial + cycle_weight * cycle + unseen_cycle_weight * cycle(unseen a) + classification_weight * CE
+`critic_loss` and `generator_loss` are the definition: plain PyTorch, to be differentiated by autograd with any networks.
+The training takes the critic's gradient from `cwgan.gan.fast.gradients`, which is proven equal to `critic_loss` in tests.
 """
+
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional
+
+from cwgan.gan.networks import SoftmaxClassifier
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""A loss of a network's outputs and their targets: a mean over the batch."""
+
+
+def critic_loss(
+    critic: Callable[[Tensor, Tensor], Tensor],
+    real: Float[Tensor, "batch features"],
+    fake: Float[Tensor, "batch features"],
+    attributes: Float[Tensor, "batch attributes"],
+    mix: Float[Tensor, "batch mixed"],
+    penalty_weight: float,
+) -> dict[str, Float[Tensor, ""]]:
+    """Return the critic's loss, critic = penalty_weight * gradient_penalty - wasserstein, with its terms, by name.
+
+    Args:
+        critic: D(x, a), one number per row.
+        real, fake: features of the same classes, row by row; no gradient reaches the generator through the fake.
+        attributes: of those classes.
+        mix: share of the real row in the row at which the penalty is taken, as `mixing_weights` draws it.
+        penalty_weight: of the gradient penalty.
+
+    Source: Gulrajani et al. 2017, algorithm 1 (arXiv 1704.00028), for a conditional critic.
+    """
+    mixed = (mix * real + (1 - mix) * fake).detach().requires_grad_()
+    (slope,) = torch.autograd.grad(critic(mixed, attributes).sum(), mixed, create_graph=True)
+    penalty = gradient_penalty(slope)
+    wasserstein = wasserstein_estimate(critic(real, attributes), critic(fake.detach(), attributes))
+    loss = penalty_weight * penalty - wasserstein
+    return {"critic": loss, "wasserstein": wasserstein, "gradient_penalty": penalty}
+
+
+def generator_loss(
+    critic: Callable[[Tensor, Tensor], Tensor],
+    regressor: Callable[[Tensor], Tensor],
+    monitor: SoftmaxClassifier,
+    fake: Float[Tensor, "rows features"],
+    attributes: Float[Tensor, "rows attributes"],
+    labels: Int64[Tensor, " batch"],
+    weights: Mapping[str, float],
+    cycle_term: Objective,
+) -> dict[str, Float[Tensor, ""]]:
+    """Return the generator's loss, generator = adversarial + sum of weight * term, with its terms, by name.
+
+    Args:
+        critic: D(x, a), one number per row.
+        regressor: R(x), the attributes that features speak of.
+        monitor: the classifier of the classification term.
+        fake: G(a, z): rows of seen classes, and below them those of unseen classes where there is an unseen cycle term.
+        attributes: what each row was generated from.
+        labels: class of every seen row.
+        weights: of cycle, unseen_cycle and classification; a term of weight 0 is not computed.
+        cycle_term: `cycle` or `legacy_cycle`.
+
+    Source: Felix et al. 2018, section 4 (arXiv 1808.00136).
+    """
+    seen, unseen = fake.split([len(labels), len(fake) - len(labels)])
+    seen_attributes, unseen_attributes = attributes.split([len(labels), len(fake) - len(labels)])
+    terms = {"adversarial": adversarial(critic(seen, seen_attributes))}
+    if weights["cycle"]:
+        terms["cycle"] = cycle_term(regressor(seen), seen_attributes)
+    if weights["unseen_cycle"]:
+        terms["unseen_cycle"] = cycle_term(regressor(unseen), unseen_attributes)
+    if weights["classification"]:
+        terms["classification"] = classification(monitor(seen), monitor.targets(labels))
+    weighted = (weight * terms[name] for name, weight in weights.items() if weight)
+    return {"generator": sum(weighted, start=terms["adversarial"]), **terms}
 
 
 def wasserstein_estimate(

@@ -1,5 +1,6 @@
 """Training the cycle-consistent Wasserstein GAN (Felix et al. 2018, arXiv 1808.00136)."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
@@ -10,12 +11,13 @@ from torch import Tensor
 from cwgan.config import GanConfig
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
-from cwgan.gan import losses
+from cwgan.gan import losses, savepoints
 from cwgan.gan.checkpoint import Checkpoint, load_module, load_optimizer, module_tensors, optimizer_tensors
 from cwgan.gan.fast.bfloat16 import register
 from cwgan.gan.fast.gradients import allocate, critic_backward, generator_backward, generator_forward
-from cwgan.gan.fast.graphs import Replayed
+from cwgan.gan.fast.graphs import StepGraph
 from cwgan.gan.networks import Critic, Generator, Regressor, SoftmaxClassifier
+from cwgan.gan.snapshots import load_snapshots, snapshot_epochs
 
 CPU = torch.device("cpu")
 
@@ -39,11 +41,9 @@ class SeenRows:
     unseen_classes: Int64[Tensor, " unseen"]
 
     @classmethod
-    def of(cls, dataset: GzslDataset) -> "SeenRows":
+    def of(cls, data: GzslDataset) -> "SeenRows":
         """Return the training rows of a data set."""
-        return cls(
-            dataset.features, dataset.labels, dataset.trainval, dataset.attributes, dataset.unseen_classes
-        )
+        return cls(data.features, data.labels, data.trainval, data.attributes, data.unseen_classes)
 
     def to(self, device: torch.device) -> "SeenRows":
         """Return the same on a device."""
@@ -52,62 +52,58 @@ class SeenRows:
 
 @dataclass
 class Gan:
-    """Both players, the frozen judges of the generator's terms, and everything that a resumed training needs.
+    """Both players, the pretrained networks, and everything else that a resumed training needs.
 
     Args:
         generator, critic: the players.
-        regressor: frozen; the cycle terms' way back.
-        classifier: frozen; the monitor, and the classification term's classifier.
+        regressor: frozen; maps features back to attributes in the cycle terms.
+        monitor: frozen; the softmax classifier over seen classes of the classification term.
         config: the training's parameters.
-        rng: every random choice of the training; its state travels in checkpoints.
+        rng: every random choice of the training; its state is part of a checkpoint.
         epoch: how many epochs have been trained.
+        earlier: copies on the CPU of the generator after earlier epochs (`snapshot_epochs`), by epoch, oldest first.
     """
 
     generator: Generator
     critic: Critic
     regressor: Regressor
-    classifier: SoftmaxClassifier
+    monitor: SoftmaxClassifier
     config: GanConfig
     rng: torch.Generator
     epoch: int = 0
+    earlier: dict[int, Generator] = field(default_factory=dict)
     generator_optimizer: torch.optim.Adam = field(init=False)
     critic_optimizer: torch.optim.Adam = field(init=False)
 
     def __post_init__(self) -> None:
-        for player in (self.generator, self.critic):
-            allocate(player)
-        betas = (self.config.beta1, self.config.beta2)
-        # A CUDA graph reads the learning rate from where it lies, so there it is a tensor.
+        self.generator_optimizer = self._prepare(self.generator, self.generator.output_weight)
+        self.critic_optimizer = self._prepare(self.critic, self.critic.feature_weight)
+
+    def _prepare(self, player: Generator | Critic, largest: Tensor) -> torch.optim.Adam:
+        """Give a player its gradient buffers and its optimizer."""
+        allocate(player)
         on_gpu = self.rng.device.type == "cuda"
-        self.generator_optimizer, self.critic_optimizer = (
-            torch.optim.Adam(
-                player.parameters(),
-                torch.ones((), device=self.rng.device) if on_gpu else 1.0,
-                betas,
-                fused=True,
-                capturable=on_gpu,
-            )
-            for player in (self.generator, self.critic)
-        )
-        register(self.generator.output_weight, self.generator_optimizer)
-        register(self.critic.feature_weight, self.critic_optimizer)
+        # A CUDA graph reads the learning rate where it lies in memory, so there it is a tensor.
+        lr = torch.ones((), device=self.rng.device) if on_gpu else 1.0
+        betas = (self.config.beta1, self.config.beta2)
+        optimizer = torch.optim.Adam(player.parameters(), lr, betas, fused=True, capturable=on_gpu)
+        register(largest, optimizer)
+        return optimizer
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint must hold to continue bit for bit."""
+        networks = {"generator": self.generator, "critic": self.critic}
+        networks |= {"regressor": self.regressor, "monitor": self.monitor}
+        networks |= {f"snapshot{place}": network for place, network in enumerate(self.earlier.values())}
         return {
-            **module_tensors(
-                generator=self.generator,
-                critic=self.critic,
-                regressor=self.regressor,
-                monitor=self.classifier,
-            ),
+            **module_tensors(**networks),
             **optimizer_tensors("generator_optimizer", self.generator_optimizer),
             **optimizer_tensors("critic_optimizer", self.critic_optimizer),
             "rng.state": self.rng.get_state(),
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint; networks, optimizers, random state and epoch become its own.
+        """Continue from a checkpoint: take over its players, optimizers, random state, epoch and snapshots.
 
         Raises:
             InputError: it is not of a GAN, or of networks of other sizes.
@@ -118,10 +114,41 @@ class Gan:
         try:
             self.rng.set_state(checkpoint.part("rng")["state"])
         except RuntimeError:
-            raise InputError(
-                checkpoint.path, "rng", "the random state of another device", f"one of {self.rng.device}"
-            ) from None
+            found, allowed = "the random state of another device", f"one of {self.rng.device}"
+            raise InputError(checkpoint.path, "rng", found, allowed) from None
         self.epoch = checkpoint.facts["epoch"]
+        *earlier, _ = load_snapshots(checkpoint)
+        epochs = snapshot_epochs(self.config, self.epoch)[:-1]
+        newest_first = zip(reversed(epochs), reversed(earlier), strict=False)
+        self.earlier = dict(reversed(list(newest_first)))
+
+    def keep_snapshot(self) -> None:
+        """Before an epoch, copy the generator if later rows need it as it is, and drop the copies that none needs."""
+        needed = snapshot_epochs(self.config, self.epoch + 1)[:-1]
+        if self.epoch in needed:
+            self.earlier[self.epoch] = copy.deepcopy(self.generator).cpu()
+        self.earlier = {epoch: kept for epoch, kept in self.earlier.items() if epoch in needed}
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of training comes to.
+
+    Args:
+        number: of the epoch, from 1.
+        terms: the epoch's mean of every term, by name, unweighted: critic, wasserstein, gradient_penalty, generator,
+            adversarial, and of cycle, unseen_cycle and classification those of weight above 0.
+        generators: those that synthetic rows are drawn from at this epoch, by epoch, oldest first; the last is the
+            one that is being trained.
+        is_scored: whether it is one of the `scored_epochs`.
+        is_savepoint: whether `config.save` asks for it.
+    """
+
+    number: int
+    terms: dict[str, float]
+    generators: dict[int, Generator]
+    is_scored: bool
+    is_savepoint: bool
 
 
 def build_gan(
@@ -130,34 +157,33 @@ def build_gan(
     config: GanConfig,
     rng: torch.Generator,
     regressor: Regressor,
-    classifier: SoftmaxClassifier,
+    monitor: SoftmaxClassifier,
     device: torch.device = CPU,
 ) -> Gan:
     """Return an untrained GAN on a device; sizes come from the data set, the rest from the configuration.
 
     The first weights are drawn on the CPU, so that they are the same on every device.
     """
+    hidden, slope = config.hidden_size, config.leaky_slope
     noise_size = config.noise_size or attribute_size
-    generator = Generator(
-        attribute_size, noise_size, config.hidden_size, feature_size, config.leaky_slope, rng, config.output
-    )
-    critic = Critic(feature_size, attribute_size, config.hidden_size, config.leaky_slope, rng)
+    generator = Generator(attribute_size, noise_size, hidden, feature_size, slope, rng, config.output)
+    critic = Critic(feature_size, attribute_size, hidden, slope, rng)
     if device != CPU:
         rng = torch.Generator(device).manual_seed(rng.initial_seed())
-    return Gan(
-        generator.to(device), critic.to(device), regressor.to(device), classifier.to(device), config, rng
-    )
+    return Gan(generator.to(device), critic.to(device), regressor.to(device), monitor.to(device), config, rng)
 
 
-def train_gan(gan: Gan, data: SeenRows) -> Iterator[dict[str, float]]:
+def scored_epochs(config: GanConfig) -> list[int]:
+    """Return the epochs to score: the multiples of `score_every`, and the last; none where that is 0."""
+    every, last = config.score_every, config.epochs
+    return sorted({*range(every, last + 1, every), last}) if every else []
+
+
+def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
     """Train until `config.epochs`; every `next` trains one epoch.
 
     An epoch is rows // batch_size generator steps, each after `critic_steps` critic steps on fresh batches. Rows that
     fill no batch wait for a later epoch's order.
-
-    Yields:
-        The epoch's mean of every term, by name, unweighted: critic, wasserstein, gradient_penalty, generator,
-        adversarial, and of cycle, unseen_cycle and classification those of weight above 0.
 
     Raises:
         FloatingPointError: a term is no longer finite.
@@ -165,41 +191,36 @@ def train_gan(gan: Gan, data: SeenRows) -> Iterator[dict[str, float]]:
     config = gan.config
     batch_size = min(config.batch_size, len(data.rows))
     steps = len(data.rows) // batch_size
+    scored = scored_epochs(config)
 
-    def both(rows: Int64[Tensor, "steps batch"]) -> dict[str, Tensor]:
-        for batch in rows:
-            terms = critic_step(gan, data, batch)
-        return {**terms, **generator_step(gan, data, batch)}
+    def take_steps(batches: Int64[Tensor, "steps batch"]) -> dict[str, Tensor]:
+        critic_terms = [critic_step(gan, data, batch) for batch in batches]
+        return {**_average(critic_terms), **generator_step(gan, data, batches[-1])}
 
-    step = Replayed(both, gan.rng) if gan.rng.device.type == "cuda" else both
+    step = StepGraph(take_steps, gan.rng) if gan.rng.device.type == "cuda" else take_steps
     while gan.epoch < config.epochs:
+        gan.keep_snapshot()
         _set_lr(gan.critic_optimizer, config.critic_lr, config.critic_lr_decay, gan.epoch)
         _set_lr(gan.generator_optimizer, config.generator_lr, config.generator_lr_decay, gan.epoch)
-        orders = [
-            torch.randperm(len(data.rows), generator=gan.rng, device=gan.rng.device)
-            for _ in range(config.critic_steps)
-        ]
-        batches = data.rows[torch.cat([order[: steps * batch_size] for order in orders])].view(
-            steps, config.critic_steps, batch_size
-        )
         totals: dict[str, Tensor] = {}
-        for rows in batches:
-            for name, value in step(rows).items():
+        for batches in _draw_batches(gan, data.rows, steps, batch_size):
+            for name, value in step(batches).items():
                 totals[name] = totals.get(name, 0.0) + value.detach()
         gan.epoch += 1
         means = {name: total.item() / steps for name, total in totals.items()}
         for name, mean in means.items():
             if not -torch.inf < mean < torch.inf:
-                raise FloatingPointError(
-                    f"GAN: the term {name} is {mean} in epoch {gan.epoch}; a smaller learning rate may help"
-                )
-        yield means
+                what = f"the term {name} is {mean} in epoch {gan.epoch}"
+                raise FloatingPointError(f"GAN: {what}; a smaller learning rate may help")
+        generators = {**gan.earlier, gan.epoch: gan.generator}
+        is_savepoint = savepoints.is_due(config.save, gan.epoch)
+        yield Epoch(gan.epoch, means, generators, gan.epoch in scored, is_savepoint)
 
 
 def critic_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> dict[str, Tensor]:
-    """Take one step of the critic on real rows and as many fakes of the same classes; return the terms of its loss."""
+    """Take one step of the critic on real rows and as many fakes of the same classes; return its terms."""
     real, attributes = data.features[rows], data.attributes[data.labels[rows]]
-    _, fake = generator_forward(gan.generator, attributes, _noise(gan, len(rows)))
+    _, fake = generator_forward(gan.generator, attributes, _draw_noise(gan, len(rows)))
     mix = losses.mixing_weights(len(real), real.shape[1], gan.config.penalty_mixing, gan.rng)
     terms = critic_backward(gan.critic, real, fake, attributes, mix, gan.config.penalty_weight)
     gan.critic_optimizer.step()
@@ -207,43 +228,55 @@ def critic_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> dict
 
 
 def generator_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> dict[str, Tensor]:
-    """Take one step of the generator on the classes of some rows; return the terms of its loss."""
+    """Take one step of the generator on the classes of some rows; return its terms."""
     config, labels, batch = gan.config, data.labels[rows], len(rows)
-    attributes, noise = data.attributes[labels], _noise(gan, batch)
+    attributes, noise = data.attributes[labels], _draw_noise(gan, batch)
     if config.unseen_cycle_weight:
         drawn = torch.randint(len(data.unseen_classes), (batch,), generator=gan.rng, device=gan.rng.device)
         attributes = torch.cat([attributes, data.attributes[data.unseen_classes[drawn]]])
-        noise = torch.cat([noise, _noise(gan, batch)])
+        noise = torch.cat([noise, _draw_noise(gan, batch)])
     hidden, fake = generator_forward(gan.generator, attributes, noise)
 
     # Autograd sees the terms only as functions of the fake features.
-    seen, given = fake.requires_grad_()[:batch], attributes[:batch]
-    terms = {"adversarial": losses.adversarial(gan.critic(seen, given))}
-    loss = terms["adversarial"]
+    fake.requires_grad_()
+    weights = {
+        "cycle": config.cycle_weight,
+        "unseen_cycle": config.unseen_cycle_weight,
+        "classification": config.classification_weight,
+    }
     cycle = losses.legacy_cycle if config.legacy_cycle else losses.cycle
-    if config.cycle_weight:
-        terms["cycle"] = cycle(gan.regressor(seen), given)
-        loss = loss + config.cycle_weight * terms["cycle"]
-    if config.unseen_cycle_weight:
-        terms["unseen_cycle"] = cycle(gan.regressor(fake[batch:]), attributes[batch:])
-        loss = loss + config.unseen_cycle_weight * terms["unseen_cycle"]
-    if config.classification_weight:
-        terms["classification"] = losses.classification(gan.classifier(seen), gan.classifier.targets(labels))
-        loss = loss + config.classification_weight * terms["classification"]
-    (gradient,) = torch.autograd.grad(loss, fake)
+    terms = losses.generator_loss(
+        gan.critic, gan.regressor, gan.monitor, fake, attributes, labels, weights, cycle
+    )
+    (gradient,) = torch.autograd.grad(terms["generator"], fake)
 
     generator_backward(gan.generator, attributes, noise, hidden, fake, gradient)
     gan.generator_optimizer.step()
-    return {"generator": loss, **terms}
+    return terms
 
 
-def _noise(gan: Gan, rows: int) -> Float[Tensor, "rows noise"]:
+def _average(terms: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    if len(terms) == 1:  # the usual case, not worth three more operations in every step
+        return terms[0]
+    return {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
+
+
+def _draw_batches(
+    gan: Gan, rows: Int64[Tensor, " rows"], steps: int, batch_size: int
+) -> Int64[Tensor, "steps critic_steps batch"]:
+    """Shuffle the rows once for each of the critic's steps, and cut each order into batches."""
+    draws, device = gan.config.critic_steps, gan.rng.device
+    orders = [torch.randperm(len(rows), generator=gan.rng, device=device) for _ in range(draws)]
+    return rows[torch.cat([order[: steps * batch_size] for order in orders])].view(steps, draws, batch_size)
+
+
+def _draw_noise(gan: Gan, rows: int) -> Float[Tensor, "rows noise"]:
     return torch.randn(rows, gan.generator.noise_size, generator=gan.rng, device=gan.rng.device)
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, lr: float, decay: float, epoch: int) -> None:
+    value = lr / (1 + decay * epoch)
     for group in optimizer.param_groups:
-        value = lr / (1 + decay * epoch)
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(value)
         else:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from pathlib import Path
+from collections.abc import Mapping
 
 import h5py
 import numpy as np
@@ -11,52 +11,46 @@ from cwgan.data.dataset import GzslDataset
 from cwgan.files import written_whole
 from cwgan.gan.checkpoint import describe
 from cwgan.scoring.evaluation import Evaluation
+from cwgan.stages.job import Job
 
 
-def write_results(
-    folder: Path, result: Evaluation, scores: dict[str, float], protocol: str, dataset: GzslDataset
-) -> None:
-    """Write the scores, the accuracy of every class and the prediction of every row.
+def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> None:
+    """Write the scores by logged name, the accuracy of every class and the prediction of every row.
 
-    Args:
-        folder: receives the three files.
-        result: the evaluation.
-        scores: by the names they are logged by, as fractions.
-        protocol: "final" or "validation".
-        dataset: that was scored.
-
-    predictions.h5 holds, per scored row: `row` (1-based, in the data set's own order), `Y` (1-based true class),
-    `prediction` (among all classes) and `prediction_unseen` (among unseen classes; 0 on seen rows), and `class_names`.
+    predictions.h5 holds, per scored row: `row` (1-based, in the data set's own order), `Y` (true class, 1-based),
+    `prediction` (among all classes), `prediction_unseen` (among unseen ones; 0 on seen rows); and `class_names`.
     """
+    folder, dataset = job.folder, job.dataset
     facts = {key: value for key, value in describe(dataset).items() if key != "class_names"}
+    content = {"protocol": job.config.protocol, "scores": scores, "data": facts}
     with written_whole(folder / "results.json") as path:
-        path.write_text(json.dumps({"protocol": protocol, "scores": scores, "data": facts}, indent=2) + "\n")
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     with written_whole(folder / "per_class_accuracy.csv") as path, open(path, "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["class", "kind", "test_rows", "accuracy", "accuracy_among_unseen"])
-        table.writerows(class_rows(result, dataset))
+        table.writerows(list_classes(result, dataset))
+    columns = {
+        "row": result.rows,
+        "Y": result.labels,
+        "prediction": result.predictions,
+        "prediction_unseen": result.conventional,
+    }
     with written_whole(folder / "predictions.h5") as path, h5py.File(path, "w") as file:
-        file["row"], file["Y"] = result.rows.numpy() + 1, result.labels.numpy() + 1
-        file["prediction"], file["prediction_unseen"] = (
-            result.predictions.numpy() + 1,
-            result.conventional.numpy() + 1,
-        )
+        for name, numbers in columns.items():
+            file[name] = numbers.numpy() + 1
         file["class_names"] = np.array([name.encode() for name in dataset.class_names])
 
 
-def class_rows(result: Evaluation, dataset: GzslDataset) -> list[tuple[str, str, int, str, str]]:
-    """Return class name, kind, test rows, accuracy and accuracy among unseen classes; empty text where not measured."""
+def list_classes(result: Evaluation, dataset: GzslDataset) -> list[tuple[str, str, int, str, str]]:
+    """Return class name, kind, test rows, accuracy and accuracy among unseen ones; "" if not measured."""
     counts = result.labels.bincount(minlength=dataset.class_count).tolist()
     seen = [label for label in dataset.seen_classes.tolist() if counts[label]]
-    unseen = dataset.unseen_classes.tolist()
     table = []
     for label, accuracy in zip(seen, result.seen_accuracy.tolist(), strict=False):
         table.append((dataset.class_names[label], "seen", counts[label], f"{accuracy:.4f}", ""))
-    for place, label in enumerate(unseen):
-        cells = [
-            f"{values[place].item():.4f}" if len(values) else ""
-            for values in (result.unseen_accuracy, result.conventional_accuracy)
-        ]
-        if any(cells):
-            table.append((dataset.class_names[label], "unseen", counts[label], *cells))
+    measured = (result.unseen_accuracy.tolist(), result.conventional_accuracy.tolist())
+    for place, label in enumerate(dataset.unseen_classes.tolist()):
+        plain, among_unseen = (f"{values[place]:.4f}" if values else "" for values in measured)
+        if plain or among_unseen:
+            table.append((dataset.class_names[label], "unseen", counts[label], plain, among_unseen))
     return table

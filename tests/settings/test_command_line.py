@@ -1,5 +1,7 @@
 """The way from defaults, YAML layers and flags to a configuration, and what is refused on it."""
 
+import math
+
 import pytest
 import yaml
 
@@ -11,6 +13,7 @@ from cwgan.command_line import (
     flatten,
     from_dict,
     nearest,
+    override,
     parse,
     read_layer,
     to_dict,
@@ -126,6 +129,12 @@ def test_a_list_is_spelt_with_brackets(flags):
     assert parse(COMMAND, ["--generate.domain", "all", *flags]).config.generate.counts == [1200, 300]
 
 
+def test_a_plus_adds_to_the_list_of_the_layers(layer):
+    path = layer("seeds: [1, 2]")
+    assert parse(COMMAND, ["--config", path, "--seeds+", "3", "--seeds+=4"]).config.seeds == [1, 2, 3, 4]
+    assert refusal("--seeds+", "x").startswith("command line: seeds: found x; allowed: a list")
+
+
 @pytest.mark.parametrize(
     ("text", "value"), [("false", False), ("False", False), ("true", True), ("True", True)]
 )
@@ -195,8 +204,8 @@ def test_a_file_that_is_not_there_is_refused_with_the_folder_it_was_looked_for_f
         ("gan.epochs", "1.5", "a whole number"),
         ("gan.cycle_weight", "heavy", "a finite number"),
         ("gan.train", "maybe", "true or false"),
-        ("generate.counts", "300", "a list, as [200] or [1200,300]"),
-        ("generate.counts", "[many]", "a whole number"),
+        ("generate.counts", "300", "a list of whole numbers, as [200] or [1200,300]"),
+        ("generate.counts", "[many]", "a list of whole numbers, as [200] or [1200,300]"),
         ("data.att_type", "fuzzy", "one of 'continuous', 'binary'"),
     ],
 )
@@ -251,11 +260,20 @@ def test_a_section_must_hold_parameters_by_name(text, layer):
 
 def test_a_parameter_without_a_value_is_refused(layer):
     assert "gan.epochs: found nothing" in refusal("--config", layer("gan: {epochs: }"))
-    assert "expected one argument" in refusal("--gan.epochs")
+    for flags in (["--gan.epochs"], ["--gan.epochs", "--seed", "1"], ["--seed", "1", "--gan.epochs"]):
+        assert refusal(*flags) == "command line: gan.epochs: found nothing; allowed: a whole number"
 
 
-def test_a_word_that_is_no_flag_is_refused():
-    assert "unrecognized arguments: stray" in refusal("stray")
+def test_a_word_that_is_no_flag_is_refused_with_the_flag_before_it():
+    assert refusal("stray") == "command line: flags: found stray; allowed: --parameter value, see --help"
+    assert refusal("stray", "--seed", "1") == refusal("stray")
+    message = "command line: data.path: found my folder; allowed: text, in quotes"
+    assert refusal("--seed", "1", "--data.path", "my", "folder", "--threads", "1") == message
+
+
+def test_of_several_flags_the_wrong_one_is_named():
+    flags = ["--seed", "1", "--gan.epochs=many", "--gan.save.keep", "2"]
+    assert refusal(*flags) == "command line: gan.epochs: found many; allowed: a whole number"
 
 
 def test_unknown_keys_of_the_run_built_upon_are_named_as_such():
@@ -263,6 +281,44 @@ def test_unknown_keys_of_the_run_built_upon_are_named_as_such():
         InputError, match=r"the configuration of the run built upon: gan\.layers: found an unknown parameter"
     ):
         parse(COMMAND, [], {"gan": {"layers": 3}})
+
+
+# Overriding by dotted name
+
+
+def test_values_by_dotted_name_replace_those_of_a_configuration():
+    config = parse(COMMAND, ["--config", "numbers"]).config
+    changed = override(config, {"gan.epochs": 5, "gan.save.keep": 2, "gan.cycle_weight": 1, "seed": 3})
+    expected = flatten(to_dict(config)) | {
+        "gan.epochs": 5,
+        "gan.save.keep": 2,
+        "gan.cycle_weight": 1.0,
+        "seed": 3,
+    }
+    assert flatten(to_dict(changed)) == expected
+    assert isinstance(changed.gan.cycle_weight, float)
+    assert config == parse(COMMAND, ["--config", "numbers"]).config
+    assert override(config, {}) == config
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("gan.epochs", "many", "found many; allowed: a whole number"),
+        ("gan.epochs", 1.5, "found 1.5; allowed: a whole number"),
+        ("gan.epochs", True, "found True; allowed: a whole number"),
+        ("gan.epochs", None, "found nothing; allowed: a value, or leave the parameter out"),
+        ("gan.epochs", 0, "found 0; allowed: at least 1"),
+        ("gan.cycle_weight", math.nan, "found nan; allowed: a finite number"),
+        ("generate.counts", [1, 2], "found [1, 2]; allowed: 1 number(s) for domain 'unseen'"),
+        ("gan.epoch", 3, "found an unknown parameter; allowed: those of --help; nearest: gan.epochs"),
+        ("gan", 3, "found 3; allowed: parameters by name, this being a section"),
+    ],
+)
+def test_an_overriding_value_is_checked_as_a_flag_is(key, value, message):
+    with pytest.raises(InputError) as error:
+        override(Config(), {"seed": 1, key: value}, "search space")
+    assert str(error.value).startswith(f"search space: {key}: {message}")
 
 
 # References

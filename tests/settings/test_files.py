@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cwgan.errors import InputError
-from cwgan.files import dataset_of, fingerprint, open_hdf5, written_whole
+from cwgan.files import dataset_of, fingerprint, open_hdf5, write_text, written_whole
 
 MATRIX = np.arange(12.0).reshape(4, 3)
 
@@ -72,6 +72,15 @@ def test_a_successful_write_replaces_the_old_file(tmp_path: Path) -> None:
     with written_whole(tmp_path / "file.txt") as temporary:
         temporary.write_text("new")
     assert (tmp_path / "file.txt").read_text() == "new"
+
+
+def test_text_is_written_in_utf_8_and_a_failed_write_keeps_the_old_text(tmp_path: Path) -> None:
+    write_text(tmp_path / "new" / "file.txt", "größer\n")
+    assert (tmp_path / "new" / "file.txt").read_bytes() == "größer\n".encode()
+    with pytest.raises(UnicodeEncodeError):
+        write_text(tmp_path / "new" / "file.txt", "half, then \ud800")
+    assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["file.txt"]
+    assert (tmp_path / "new" / "file.txt").read_bytes() == "größer\n".encode()
 
 
 # fingerprint

@@ -31,19 +31,14 @@ Linear networks, o = x W' + b, given do, the gradient of an objective with respe
     dW = do' x,  db = sum do
 """
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
 from cwgan.gan.fast.bfloat16 import multiply, multiply_transposed
-from cwgan.gan.losses import gradient_penalty, wasserstein_estimate
+from cwgan.gan.losses import Objective, gradient_penalty, wasserstein_estimate
 from cwgan.gan.networks import Critic, Generator, Regressor, SoftmaxClassifier, through_leaky_relu
-
-Objective = Callable[[Tensor, Tensor], Tensor]
-"""Of a network's outputs and targets; a mean over the batch."""
 
 
 def allocate(network: Critic | Generator | Regressor | SoftmaxClassifier) -> None:

@@ -15,7 +15,7 @@ EAGER_CALLS = 3
 """Calls before recording: PyTorch asks for some on a side stream, so that what is allocated once has been."""
 
 
-class Replayed:
+class StepGraph:
     """A work that runs as it is a few times, is then recorded, and from there on replayed.
 
     Args:

@@ -1,0 +1,52 @@
+"""The rule by which epochs are saved, and which of their files stay on disk."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cwgan.config import SaveConfig
+from cwgan.errors import InputError
+
+LOWER_IS_BETTER = ("loss", "val_loss")
+
+
+def is_due(config: SaveConfig, epoch: int) -> bool:
+    """Return whether an epoch is to be saved."""
+    since = epoch - config.start
+    return epoch in config.epochs or (config.every > 0 and since >= 0 and since % config.every == 0)
+
+
+@dataclass
+class Savepoints:
+    """The saved epochs of one training stage.
+
+    Args:
+        folder: of the files.
+        stage: first part of their names, as in gan-epoch-0285.safetensors.
+        config: the rule.
+    """
+
+    folder: Path
+    stage: str
+    config: SaveConfig
+    periodic: list[tuple[float, int, Path]] = field(default_factory=list)
+
+    def is_due(self, epoch: int) -> bool:
+        return is_due(self.config, epoch)
+
+    def path(self, epoch: int) -> Path:
+        return self.folder / f"{self.stage}-epoch-{epoch:04d}.safetensors"
+
+    def keep(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Note that an epoch was saved, and delete the periodic checkpoint that the rule no longer keeps."""
+        if epoch in self.config.epochs or not self.config.keep:
+            return
+        score, name = float(epoch), self.config.best_by
+        if name:
+            if name not in metrics:
+                known = f"one of {', '.join(sorted(metrics))}"
+                raise InputError("configuration", f"{self.stage}.save.best_by", repr(name), known)
+            score = -metrics[name] if name in LOWER_IS_BETTER else metrics[name]
+        self.periodic = sorted([*self.periodic, (score, epoch, self.path(epoch))])
+        while len(self.periodic) > self.config.keep:
+            self.periodic.pop(0)[2].unlink()

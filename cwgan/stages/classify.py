@@ -1,0 +1,140 @@
+"""The last two stages: fit the final classifier on real and synthetic rows, and score it."""
+
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from cwgan.command_line import to_dict
+from cwgan.config import Config
+from cwgan.data.dataset import GzslDataset
+from cwgan.errors import InputError
+from cwgan.gan import losses
+from cwgan.gan.checkpoint import (
+    check_same_classes,
+    load_checkpoint,
+    load_classifier,
+    module_tensors,
+    save_checkpoint,
+)
+from cwgan.gan.networks import Generator, SoftmaxClassifier
+from cwgan.gan.supervised import Objective, fit
+from cwgan.gan.synthesis import inspect_synthetic, read_synthetic
+from cwgan.scoring.evaluation import Evaluation, evaluate
+from cwgan.stages.generate import make_all_rows
+from cwgan.stages.job import CALIBRATED, CLASSIFIER_FILE, HEADLINE, SCORES, Job, follow, stage_rng
+from cwgan.stages.results import write_results
+
+Rows = tuple[Float[Tensor, "rows features"], Int64[Tensor, " rows"]]
+
+
+def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
+    """Fit the final classifier on real and synthetic rows, score it, and write it, results and predictions.
+
+    Raises:
+        InputError: the file is of other sizes or classes, or cannot be used as the configuration wants.
+    """
+    features, labels = _read_rows(job.config, job.dataset, synthetic_file)
+    classifier, curve = _begin_fit(job.config, job.dataset, features, labels, synthetic_file)
+    follow(job, "classifier", curve)
+    tensors, epochs = module_tensors(classifier=classifier), job.config.classifier.epochs
+    path = job.folder / CLASSIFIER_FILE
+    save_checkpoint(path, tensors, "classifier", epochs, to_dict(job.config), job.dataset)
+    return _score(job, classifier)
+
+
+def evaluate_classifier(job: Job, classifier_file: Path) -> Evaluation:
+    """Score a saved classifier on a data set of the same classes, and write results and predictions."""
+    checkpoint = load_checkpoint(classifier_file)
+    check_same_classes(classifier_file, checkpoint.facts["data"], job.dataset)
+    return _score(job, load_classifier(checkpoint, "classifier"))
+
+
+def score_generators(
+    config: Config, dataset: GzslDataset, generators: Sequence[Generator]
+) -> dict[str, float]:
+    """Synthesize, fit a final classifier and score it, all in memory; return scores by their logged names."""
+    made_labels, made = make_all_rows(config, dataset, generators)
+    replaces = config.classifier.operation == "replace" and not config.generate.merge
+    real = dataset.trainval[:0] if replaces else dataset.trainval
+    features = torch.cat([dataset.features[real], *made])
+    labels = torch.cat([dataset.labels[real], made_labels])
+    classifier, curve = _begin_fit(config, dataset, features, labels, "synthetic rows")
+    deque(curve, maxlen=0)
+    return scores_of(_evaluate(config, dataset, classifier), config)
+
+
+def scores_of(result: Evaluation, config: Config) -> dict[str, float]:
+    """Return the scores under the names they are logged by: those of `SCORES`, or val_S and so on."""
+    prefix = "val_" if config.protocol == "validation" else ""
+    return {f"{prefix}{name}": result.scores[name] for name in SCORES if name in result.scores}
+
+
+def pick(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+    """Return those scores, by their logged names, that are named."""
+    return {name: value for name, value in scores.items() if name.removeprefix("val_") in names}
+
+
+def pick_headline(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return what a person wants to see: S, U, H, T1, AUSUC, and calibrated scores where a bias was chosen."""
+    is_calibrated = any(pick(scores, ["gamma"]).values())
+    return pick(scores, HEADLINE + (CALIBRATED if is_calibrated else CALIBRATED[:1]))
+
+
+def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> Rows:
+    """Return the rows to train on: those of a synthetic file, after the real ones where they are merged."""
+    synthetic = inspect_synthetic(path)
+    if "data" in synthetic.info:
+        check_same_classes(path, json.loads(synthetic.info["data"]), dataset)
+    if synthetic.feature_size != dataset.feature_size:
+        allowed = f"{dataset.feature_size}, as in {dataset.source}"
+        raise InputError(path, "train/X", f"{synthetic.feature_size} features", allowed)
+    merges = config.classifier.operation == "merge"
+    if merges and synthetic.is_merged:
+        allowed = f"replace: {path} holds the real rows already"
+        raise InputError("configuration", "classifier.operation", "merge", allowed)
+    real = dataset.trainval if merges else dataset.trainval[:0]
+    features = torch.empty(len(real) + synthetic.rows, dataset.feature_size)
+    torch.index_select(dataset.features, 0, real, out=features[: len(real)])
+    labels = read_synthetic(synthetic, features[len(real) :], dataset.class_count)
+    return features, torch.cat([dataset.labels[real], labels])
+
+
+def _begin_fit(
+    config: Config, dataset: GzslDataset, features: Float[Tensor, "all features"],
+    labels: Int64[Tensor, " all"], source: object,
+) -> tuple[SoftmaxClassifier, Iterator[dict[str, float]]]:  # fmt: skip
+    """Return a new classifier and the loop that fits it on the rows of its domain; `source` is for errors."""
+    options = config.classifier
+    all_classes = torch.arange(dataset.class_count)
+    domains = {"openset": all_classes, "openval": dataset.seen_classes, "zsl": dataset.unseen_classes}
+    classes = domains[options.domain]
+    rows = torch.nonzero(torch.isin(labels, classes)).flatten()
+    if len(rows) == 0:
+        allowed = f"rows of the domain {options.domain}"
+        raise InputError(source, "train/Y", "no row of any class to answer", allowed)
+    rng = stage_rng(config.seed, "classifier")
+    classifier = SoftmaxClassifier(dataset.feature_size, classes, rng, options.relu_logits)
+    objective: Objective = losses.classification
+    if options.loss == "logit_adjusted":
+        counts = torch.bincount(labels[rows], minlength=dataset.class_count)[classes].clamp(min=1)
+        is_unseen = torch.isin(classes, dataset.unseen_classes)
+        priors = losses.zero_shot_log_priors(counts, is_unseen, options.seen_prior)
+        objective = partial(losses.adjusted_classification, log_priors=priors)
+    return classifier, fit(classifier, objective, features, classifier.targets(labels), rows, options, rng)
+
+
+def _score(job: Job, classifier: SoftmaxClassifier) -> Evaluation:
+    result = _evaluate(job.config, job.dataset, classifier)
+    write_results(job, result, scores_of(result, job.config))
+    return result
+
+
+def _evaluate(config: Config, dataset: GzslDataset, classifier: SoftmaxClassifier) -> Evaluation:
+    """Score a classifier; the calibration bias is chosen on validation rows, and given for test rows."""
+    return evaluate(classifier, dataset, None if config.protocol == "validation" else config.classifier.gamma)
