@@ -15,7 +15,7 @@ from cwgan.config import Config
 from cwgan.files import write_text
 from cwgan.scoring.comparison import format_table
 from cwgan.search.space import COUNT, Range, apply_point, find_point, take_gan_part
-from cwgan.search.study import Study, Trial, find_best_trial, pick
+from cwgan.search.study import Study, Trial, find_best_trial, filter_state
 from cwgan.stages.figures import GREY, SEEN, UNSEEN, save
 
 LISTED = 40
@@ -37,7 +37,7 @@ def report(run: tracking.Run, config: Config, study: Study) -> None:
         study: as far as it has got.
     """
     trials, best = study.list_trials(), find_best_trial(study.list_trials())
-    counts = {f"trials_{state.lower()}": float(len(pick(trials, state))) for state in ("COMPLETE", "PRUNED")}
+    counts = {f"trials_{state.lower()}": float(len(filter_state(trials, state))) for state in ("COMPLETE", "PRUNED")}
     counts["trials_broken"] = sum("error" in trial.user_attrs for trial in trials)
     # A GAN is trained once on every machine that tried a setting of it.
     places = {
@@ -156,7 +156,7 @@ def draw_pictures(folder: Path, study: Study, trials: Sequence[Trial]) -> None:
     """Draw how the search went and what each parameter is worth; the final values of completed trials, pruned ones as crosses."""
     title = f"{study.options.objective} on validation classes [%]"
     complete, pruned = (
-        [(t, 100 * (t.value or 0)) for t in pick(trials, state)] for state in ("COMPLETE", "PRUNED")
+        [(t, 100 * (t.value or 0)) for t in filter_state(trials, state)] for state in ("COMPLETE", "PRUNED")
     )
     figure, axes = plt.subplots(figsize=(6.5, 3.4), layout="constrained")
     for found, colour, mark, label in (

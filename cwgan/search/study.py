@@ -59,14 +59,14 @@ Trial = FrozenTrial
 Result = TypeVar("Result")
 
 
-def pick(trials: Sequence[Trial], *states: str) -> list[Trial]:
+def filter_state(trials: Sequence[Trial], *states: str) -> list[Trial]:
     """Return the trials in one of some states: WAITING, RUNNING, COMPLETE, PRUNED or FAIL."""
     return [trial for trial in trials if trial.state.name in states]
 
 
 def find_best_trial(trials: Sequence[Trial]) -> Trial | None:
     """Return the completed trial of highest value, the earliest of equals; None where none was completed."""
-    complete = {trial.number: trial for trial in pick(trials, "COMPLETE")}
+    complete = {trial.number: trial for trial in filter_state(trials, "COMPLETE")}
     return complete[find_best({n: trial.value or 0.0 for n, trial in complete.items()})] if complete else None
 
 
@@ -204,12 +204,12 @@ class Study:
         """Return how many trials are to be finished: those asked for, or as many as the space has points that work."""
         if not (points := list_points(self.space)):
             return self.options.trials
-        failed = [trial.params for trial in pick(self.list_trials(), "FAIL")]
-        others = [trial.params for trial in pick(self.list_trials(), "WAITING", "RUNNING", *FINISHED)]
+        failed = [trial.params for trial in filter_state(self.list_trials(), "FAIL")]
+        others = [trial.params for trial in filter_state(self.list_trials(), "WAITING", "RUNNING", *FINISHED)]
         return min(self.options.trials, sum(point in others or point not in failed for point in points))
 
     def is_done(self) -> bool:
-        return len(pick(self.list_trials(), *FINISHED)) >= self.count_asked()
+        return len(filter_state(self.list_trials(), *FINISHED)) >= self.count_asked()
 
     def attempt(
         self, objective: Callable[[Attempt], float], choose_fixed: Callable[[list[Trial]], Point]
@@ -230,9 +230,9 @@ class Study:
         with ExitStack() as turn:
             turn.enter_context(self.lock())
             trials = self.list_trials()
-            if len(pick(trials, *FINISHED, "RUNNING")) >= self.count_asked():
+            if len(filter_state(trials, *FINISHED, "RUNNING")) >= self.count_asked():
                 return None
-            if not pick(trials, "WAITING"):
+            if not filter_state(trials, "WAITING"):
                 self.queue(self._propose(trials, choose_fixed(trials)))
 
             def run(trial: Attempt) -> float:
@@ -265,11 +265,11 @@ class Study:
         """Put the trials of vanished workers back into the queue; return all failed trials."""
         with self.lock():
             optuna.storages.fail_stale_trials(self._study)
-            for trial in pick(self.list_trials(), "RUNNING"):
+            for trial in filter_state(self.list_trials(), "RUNNING"):
                 if "worker" not in trial.user_attrs:  # killed as it began: until it is noted the lock is held
                     self._study.tell(trial.number, state=TrialState.FAIL)
                     self._put_back_if_lost(trial.number, RETRIES)
-        return pick(self.list_trials(), "FAIL")
+        return filter_state(self.list_trials(), "FAIL")
 
     def plot_importances(self) -> Any:
         """Return axes with each parameter's share in what moves the objective (fANOVA, Hutter et al. 2014)."""
@@ -289,7 +289,7 @@ class Study:
         Settings are random until `RANDOM_GANS` GAN settings (trials, where the space has none) were tried.
         """
         drawn = random.Random(f"{self.seed} {len(trials)}")
-        gans = [take_gan_part(trial.params) or trial.number for trial in pick(trials, "RUNNING", *FINISHED)]
+        gans = [take_gan_part(trial.params) or trial.number for trial in filter_state(trials, "RUNNING", *FINISHED)]
         sampler: BaseSampler = RandomSampler(seed=drawn.randrange(2**32))
         if len({str(gan) for gan in gans}) >= RANDOM_GANS:
             seed = drawn.randrange(2**32)

@@ -18,7 +18,7 @@ from cwgan.scoring.selection import find_best
 from cwgan.search.kept import KeptGan, train_and_score
 from cwgan.search.report import describe_trial
 from cwgan.search.space import Point, apply_point, list_points, take_gan_part
-from cwgan.search.study import FINISHED, Attempt, Study, Task, Trial, pick
+from cwgan.search.study import FINISHED, Attempt, Study, Task, Trial, filter_state
 from cwgan.stages.job import load_data
 
 LIMIT = 20
@@ -111,13 +111,13 @@ def choose_gan(task: Task, trials: list[Trial]) -> Point:
         return {}
     limit = min(task.config.sweep.trials_per_gan, len(list_points(after)) or task.config.sweep.trials_per_gan)
     groups: dict[str, list[Trial]] = {}
-    for trial in pick(trials, "WAITING", "RUNNING", *FINISHED):
+    for trial in filter_state(trials, "WAITING", "RUNNING", *FINISHED):
         groups.setdefault(str(take_gan_part(trial.params)), []).append(trial)
     for members in groups.values():
         first, point = members[0], take_gan_part(members[0].params)
         place = task.folder / "gan" / first.user_attrs.get("gan", "unknown")
         whole = place / f"generator-{apply_point(task.config, point).gan.epochs:04d}.safetensors"
-        is_in_training = bool(pick(members, "RUNNING")) and not whole.is_file()
+        is_in_training = bool(filter_state(members, "RUNNING")) and not whole.is_file()
         if place.is_dir() and not is_in_training and len(members) < limit and first.state.name != "PRUNED":
             return point
     return {}
