@@ -1,9 +1,9 @@
 """Choosing the epoch and the calibration bias on validation classes, for a final model that never chose on test rows."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.errors import InputError
 
@@ -21,44 +21,39 @@ class Choice:
     scores: dict[str, float]
 
 
+def find_best(values: Mapping[int, float]) -> int:
+    """Return the key of the highest value, the smallest of equals: the best epoch, the earliest of equals."""
+    return max(values, key=lambda key: (values[key], -key))
+
+
 def validation_half(config: Config, scorings: int = 10, parameter: str = "select=true") -> Config:
-    """Return the configuration of the run that chooses: the same under the validation protocol, scored as it trains.
+    """Return the configuration of the run that chooses: the validation protocol, scored during the training.
 
     Args:
         config: of the final model.
-        scorings: how often it is scored where `gan.score_every` leaves that open.
+        scorings: how often it is scored where `gan.score_every` is 0.
         parameter: what asks for it, for errors.
 
     Raises:
-        InputError: no epoch would be scored, or without a calibrated H.
+        InputError: no epoch would be scored, or none with a calibrated H.
     """
-    every = config.gan.score_every or max(1, config.gan.epochs // scorings)
-    if every > config.gan.epochs:
-        raise InputError(
-            "configuration",
-            "gan.score_every",
-            every,
-            f"at most gan.epochs, {config.gan.epochs}, with {parameter}",
-        )
-    if config.classifier.domain != "openset":
-        raise InputError(
-            "configuration", "classifier.domain", config.classifier.domain, f"openset, with {parameter}"
-        )
-    return dataclasses.replace(
-        config, protocol="validation", select=False, gan=dataclasses.replace(config.gan, score_every=every)
-    )
+    epochs, domain = config.gan.epochs, config.classifier.domain
+    every = config.gan.score_every or max(1, epochs // scorings)
+    if every > epochs:
+        allowed = f"at most gan.epochs, {epochs}, with {parameter}"
+        raise InputError("configuration", "gan.score_every", every, allowed)
+    if domain != "openset":
+        raise InputError("configuration", "classifier.domain", domain, f"openset, with {parameter}")
+    return override(config, {"protocol": "validation", "select": False, "gan.score_every": every})
 
 
 def choose(history: History) -> Choice:
     """Return the scored epoch of highest H after calibration, the earliest of equals, and the bias that gave it."""
-    epoch = max(history[CRITERION], key=lambda point: (point[1], -point[0]))[0]
+    epoch = find_best(dict(history[CRITERION]))
     scores = {name: dict(points)[epoch] for name, points in history.items() if name.startswith("val_")}
     return Choice(epoch, scores["val_gamma"], scores)
 
 
 def final_half(config: Config, choice: Choice) -> Config:
     """Return the configuration of the final model: trained to the chosen epoch, calibrated with the chosen bias."""
-    gan = dataclasses.replace(config.gan, epochs=choice.epoch)
-    return dataclasses.replace(
-        config, select=False, gan=gan, classifier=dataclasses.replace(config.classifier, gamma=choice.gamma)
-    )
+    return override(config, {"select": False, "gan.epochs": choice.epoch, "classifier.gamma": choice.gamma})
