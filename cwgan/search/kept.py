@@ -22,8 +22,15 @@ from cwgan import __version__
 from cwgan.command_line import flatten, override, to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
-from cwgan.gan.checkpoint import load_checkpoint, load_classifier, load_generator, load_regressor
-from cwgan.gan.checkpoint import module_tensors, read_facts, save_checkpoint
+from cwgan.gan.checkpoint import (
+    load_checkpoint,
+    load_classifier,
+    load_generator,
+    load_regressor,
+    module_tensors,
+    read_facts,
+    save_checkpoint,
+)
 from cwgan.gan.networks import freeze
 from cwgan.gan.snapshots import snapshot_epochs
 from cwgan.gan.training import Gan, SeenRows, build_gan, scored_epochs, train_gan
@@ -75,7 +82,9 @@ class KeptGan:
                     if epoch.number == goal:
                         for number, generator in epoch.generators.items():
                             self._save(
-                                self.find_generator(number), module_tensors(generator=generator), number
+                                self.find_generator(number),
+                                checkpoint.module_tensors(generator=generator),
+                                number,
                             )
                         self._save(place / "state.safetensors", gan.tensors(), goal)
                 if terms and goal == self.config.gan.epochs:
@@ -86,7 +95,9 @@ class KeptGan:
         """Synthesize, fit a classifier and score it; validation scores by logged name."""
         files = [self.find_generator(number) for number in snapshot_epochs(self.config.gan, epoch)]
         return score_generators(
-            self.config, self.dataset, [load_generator(load_checkpoint(file)) for file in files]
+            self.config,
+            self.dataset,
+            [checkpoint.load_generator(checkpoint.load_checkpoint(file)) for file in files],
         )
 
     def find_generator(self, epoch: int) -> Path:
@@ -115,21 +126,24 @@ class KeptGan:
         with FileLock(place / "lock"):
             if not (place / PRETRAINED_FILE).is_file():
                 train(Job(override(config, {"gan.train": False}), dataset, place, lambda terms, epoch: None))
-        both = load_checkpoint(place / PRETRAINED_FILE)
-        monitor, regressor = freeze(load_classifier(both, "monitor")), freeze(load_regressor(both))
+        both = checkpoint.load_checkpoint(place / PRETRAINED_FILE)
+        monitor, regressor = (
+            freeze(checkpoint.load_classifier(both, "monitor")),
+            freeze(checkpoint.load_regressor(both)),
+        )
         rng, device = stage_rng(config.seed, "gan"), find_device(config.device)
         gan = build_gan(
             dataset.feature_size, dataset.attribute_size, config.gan, rng, regressor, monitor, device
         )
         state = self.find_folder("gan") / "state.safetensors"
         # A search that scores at other epochs may have gone past the one that is wanted.
-        self.is_new = not state.is_file() or read_facts(state)["epoch"] >= goal
+        self.is_new = not state.is_file() or checkpoint.read_facts(state)["epoch"] >= goal
         if not self.is_new:
-            gan.restore(load_checkpoint(state))
+            gan.restore(checkpoint.load_checkpoint(state))
         return gan
 
     def _save(self, path: Path, tensors: dict, epoch: int) -> None:
-        save_checkpoint(path, tensors, "gan", epoch, to_dict(self.config), self.dataset)
+        checkpoint.save_checkpoint(path, tensors, "gan", epoch, to_dict(self.config), self.dataset)
 
 
 def train_and_score(

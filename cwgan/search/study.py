@@ -26,7 +26,7 @@ import sqlalchemy
 from filelock import FileLock
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from cwgan.config import Config
@@ -35,18 +35,12 @@ from cwgan.gan.training import scored_epochs
 from cwgan.scoring.selection import find_best
 from cwgan.search.space import Choices, Point, Range, Space, list_points, take_gan_part
 
-RANDOM_GANS = 4
-"""So many GAN settings are tried, the preset's among them, before the sampler learns from results."""
-
-GRACE = 6
-"""A worker is given up when it has been silent for so many heartbeats."""
-
-RETRIES = 3
-"""A trial whose worker vanished is repeated so often."""
-
-PATIENCE = 300.0
-"""Seconds that a lost database is waited for."""
-
+RANDOM_GANS = (
+    4  # so many GAN settings are tried, the preset's among them, before the sampler learns from results
+)
+GRACE = 6  # a worker is given up when it has been silent for so many heartbeats
+RETRIES = 3  # a trial whose worker vanished is repeated so often
+PATIENCE = 300.0  # seconds that a lost database is waited for
 STORE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 FINISHED = ("COMPLETE", "PRUNED")
 
@@ -153,9 +147,7 @@ class Study:
                 self._study = make(storage=storage, pruner=pruner, sampler=RandomSampler())
         except (StoreError, ImportError, RuntimeError) as error:
             allowed = f"a database that answers ({str(error).splitlines()[0]})"
-            raise InputError(
-                "configuration", "sweep.storage", self._url.render_as_string(), allowed
-            ) from None
+            raise _refuse(self._url.render_as_string(), allowed) from None
 
     @contextmanager
     def lock(self, patience: float = PATIENCE) -> Iterator[None]:
@@ -166,13 +158,11 @@ class Study:
                 yield
             return
         # Not from a pool: the lock is free when its connection ends.
-        engine = sqlalchemy.create_engine(
-            self._url, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT"
-        )
+        engine = sqlalchemy.create_engine(self._url, poolclass=sqlalchemy.NullPool)
 
         def connect() -> sqlalchemy.Connection:
             connection = engine.connect()
-            connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": int(key, 16)})
+            connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({int(key, 16)})"))
             return connection
 
         connection = repeat_while_away(connect, patience)
@@ -271,17 +261,9 @@ class Study:
                     self._put_back_if_lost(trial.number, RETRIES)
         return filter_state(self.list_trials(), "FAIL")
 
-    def plot_importances(self) -> Any:
-        """Return axes with each parameter's share in what moves the objective (fANOVA, Hutter et al. 2014)."""
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-        return optuna.visualization.matplotlib.plot_param_importances(self._study, evaluator=evaluator)
-
-    def plot_surface(self, names: Sequence[str], title: str) -> Any:
-        """Return axes with the objective, in percent, between the completed trials over two parameters."""
-        draw = optuna.visualization.matplotlib.plot_contour
-        return draw(
-            self._study, params=list(names), target=lambda trial: 100 * trial.value, target_name=title
-        )
+    def plot(self, kind: str, **options: Any) -> Any:
+        """Return the axes of one of Optuna's pictures: optimization_history, slice, contour or param_importances."""
+        return getattr(optuna.visualization.matplotlib, f"plot_{kind}")(self._study, **options)
 
     def _propose(self, trials: Sequence[Trial], fixed: Point) -> Point:
         """Return a setting that was not tried, with the fixed parameters as long as any such is left.
@@ -289,9 +271,9 @@ class Study:
         Settings are random until `RANDOM_GANS` GAN settings (trials, where the space has none) were tried.
         """
         drawn = random.Random(f"{self.seed} {len(trials)}")
-        gans = [take_gan_part(trial.params) or trial.number for trial in filter_state(trials, "RUNNING", *FINISHED)]
+        begun = filter_state(trials, "RUNNING", *FINISHED)
         sampler: BaseSampler = RandomSampler(seed=drawn.randrange(2**32))
-        if len({str(gan) for gan in gans}) >= RANDOM_GANS:
+        if len({str(take_gan_part(trial.params) or trial.number) for trial in begun}) >= RANDOM_GANS:
             seed = drawn.randrange(2**32)
             sampler = TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=1)
         rehearsal = optuna.create_study(direction="maximize")  # in memory: what is not taken leaves no trace
@@ -328,7 +310,7 @@ class Study:
 def _put_back(study: optuna.Study, trial: Trial, times: int | None = RETRIES) -> None:
     """Put a failed trial back into the queue, so many times at most; None: always."""
     trial.user_attrs = {}  # the notes are of the lost one: its worker, its run
-    RetryHeartbeatStaleTrialCallback(max_retry=times)(study, trial)
+    optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=times)(study, trial)
 
 
 def _read_url(text: str) -> sqlalchemy.URL:
@@ -336,17 +318,17 @@ def _read_url(text: str) -> sqlalchemy.URL:
     try:
         url = sqlalchemy.make_url(text)
     except (sqlalchemy.exc.ArgumentError, ValueError):
-        raise InputError(
-            "configuration", "sweep.storage", "no URL", f"an SQLAlchemy URL, as {example}"
-        ) from None
+        raise _refuse("no URL", f"an SQLAlchemy URL, as {example}") from None
     if url.password or "password" in url.query:
         allowed = "a URL without one, as runs show it; PGPASSWORD or ~/.pgpass supplies the password"
-        raise InputError("configuration", "sweep.storage", "a password", allowed)
+        raise _refuse("a password", allowed)
     if url.get_backend_name() not in ("sqlite", "postgresql") or not url.database:
-        raise InputError(
-            "configuration", "sweep.storage", text, f"PostgreSQL, as {example}, or a file, as sqlite:///f.db"
-        )
+        raise _refuse(text, f"PostgreSQL, as {example}, or a file, as sqlite:///optuna.db")
     return url
+
+
+def _refuse(found: str, allowed: str) -> InputError:
+    return InputError("configuration", "sweep.storage", found, allowed)
 
 
 def make_pruner(kind: str, epochs: Sequence[int]) -> optuna.pruners.BasePruner:

@@ -18,7 +18,7 @@ from cwgan.scoring.comparison import format_spreads
 from cwgan.scoring.selection import validation_half
 from cwgan.search.report import configure_final, report
 from cwgan.search.space import find_point, read_space
-from cwgan.search.study import Study, find_best_trial, filter_state
+from cwgan.search.study import Study, filter_state, find_best_trial
 from cwgan.search.worker import SweepError, Worker, run_workers
 from cwgan.stages.job import load_data
 
@@ -81,7 +81,9 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
             if config.sweep.final:
                 train_final(run, config, study)
                 report(run, worker.config, study)
-            alive = [trial.user_attrs.get("run_id", "") for trial in filter_state(study.list_trials(), "RUNNING")]
+            alive = [
+                trial.user_attrs.get("run_id", "") for trial in filter_state(study.list_trials(), "RUNNING")
+            ]
             tracking.end_lost_below(run.run_id, set(alive))
     say_where(run)
 
