@@ -1,4 +1,4 @@
-"""The one wall between the project and MLflow: runs, their parameters, metrics, artifacts and references between them."""
+"""The one wall to MLflow: runs, their parameters, metrics and artifacts, and references between them."""
 
 import os
 import re
@@ -12,14 +12,16 @@ from pathlib import Path
 
 import mlflow
 import yaml
+from filelock import FileLock
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Metric
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Metric, RunTag
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
-from mlflow.utils.name_utils import _GENERATOR_NOUNS
 from mlflow.utils.uri import is_local_uri
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,11 +30,13 @@ from cwgan.command_line import flatten, to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError, Stopped, StoreError
-from cwgan.files import locked
+from cwgan.files import write_text
 
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `main` says where to look
 CONFIG_FILE = "config.yaml"
 STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)
+MLFLOWS_OWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
+"""What MLflow calls a run that nobody named, as bedecked-owl-123."""
 
 
 @dataclass
@@ -42,7 +46,7 @@ class Run:
     Args:
         run_id: MLflow's id.
         experiment_id: of the experiment it belongs to.
-        folder: where a stage writes its artifacts: the run's own artifact folder where that is on this machine, else a
+        folder: where a stage writes its artifacts: where MLflow keeps them, if that is on this machine; else a
             temporary one, from which `publish` uploads.
         artifact_uri: where MLflow keeps them.
         scratch: the session's temporary folder.
@@ -56,60 +60,44 @@ class Run:
     _sent: dict[str, int] = field(default_factory=dict)
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
-        """Log metrics of one epoch in one call."""
-        self._log(metrics, epoch)
+        """Log metrics of one epoch in one call, and upload what is new."""
+        self.log_scores(metrics, epoch)
         self.publish()
 
-    def log_scores(self, metrics: Mapping[str, float]) -> None:
-        """Log final metrics."""
-        self._log(metrics, 0)
-
-    def _log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log in one batch; unlike `mlflow.log_metrics` without reading the run back first."""
+    def log_scores(self, metrics: Mapping[str, float], epoch: int = 0) -> None:
+        """Log metrics in one call; unlike `mlflow.log_metrics` without reading the run back first."""
         now = int(1000 * time.time())
-        MlflowClient().log_batch(
-            self.run_id, [Metric(name, value, now, step) for name, value in metrics.items()]
-        )
+        found = [Metric(name, value, now, epoch) for name, value in metrics.items()]
+        MlflowClient().log_batch(self.run_id, found)
 
     def log_dataset(self, dataset: GzslDataset) -> None:
         """Record which data the run used: its digest as an MLflow input, its split hash and sizes as tags."""
-        from mlflow.data.code_dataset_source import CodeDatasetSource
-        from mlflow.data.meta_dataset import MetaDataset
-
         source = CodeDatasetSource(tags={"path": dataset.source})
-        tags = {
-            "split_hash": dataset.split_hash,
-            "classes": str(dataset.class_count),
-            "rows": str(len(dataset.features)),
-        }
+        sizes = {"classes": str(dataset.class_count), "rows": str(len(dataset.features))}
         record = MetaDataset(source, name=dataset.name, digest=dataset.digest)  # type: ignore[abstract]
-        mlflow.log_input(record, context="training and scoring", tags=tags)
-        mlflow.set_tags({"data.digest": dataset.digest, "data.split_hash": dataset.split_hash})
+        mlflow.log_input(record, "training and scoring", {"split_hash": dataset.split_hash, **sizes})
+        self.tag({"data.digest": dataset.digest, "data.split_hash": dataset.split_hash})
 
     def describe(self, text: str) -> None:
         """Show a Markdown text at the head of the run's page."""
-        mlflow.set_tag("mlflow.note.content", text)
+        self.tag({"mlflow.note.content": text})
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags, which unlike parameters may change."""
-        mlflow.set_tags(dict(tags))
+        MlflowClient().log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def publish(self) -> None:
-        """Upload what is new in the folder, and delete what a savepoint rule deleted; nothing to do on this machine."""
+        """Upload what is new in the folder, and delete there what is gone; nothing to do on this machine."""
         if is_local_uri(self.artifact_uri):
             return
-        present = {
-            str(path.relative_to(self.folder)): path.stat().st_mtime_ns
-            for path in self.folder.rglob("[!.]*")
-            if path.is_file()
-        }
+        files = [path for path in self.folder.rglob("[!.]*") if path.is_file()]
+        present = {str(path.relative_to(self.folder)): path.stat().st_mtime_ns for path in files}
         repository = get_artifact_repository(self.artifact_uri)
         try:
             for name, changed in present.items():
                 if self._sent.get(name) != changed:
-                    repository.log_artifact(
-                        str(self.folder / name), str(Path(name).parent) if "/" in name else None
-                    )
+                    parent = str(Path(name).parent) if "/" in name else None
+                    repository.log_artifact(str(self.folder / name), parent)
             for name in set(self._sent) - set(present):
                 repository.delete_artifacts(name)
         except Exception as error:  # every kind of storage raises its own
@@ -131,11 +119,8 @@ def session() -> Iterator[Path]:
         yield scratch
     except STORE_ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        kept = (
-            f"; files made so far are kept in {scratch}"
-            if any(path.is_file() for path in scratch.rglob("*"))
-            else ""
-        )
+        if any(path.is_file() for path in scratch.rglob("*")):
+            kept = f"; files made so far are kept in {scratch}"
         raise StoreError(f"MLflow at {store_uri()}: {reason}{kept}") from error
     finally:
         if not kept:
@@ -144,61 +129,52 @@ def session() -> Iterator[Path]:
 
 @contextmanager
 def run(
-    stage: str,
-    config: Config,
-    sections: Sequence[str],
-    references: Mapping[str, str],
-    scratch: Path,
-    is_child: bool = False,
-    parent: str = "",
-    reopen: str = "",
-) -> Iterator[Run]:
-    """Open the run of a stage, log its parameters and resolved configuration, and close it whatever happens.
+    stage: str, config: Config, sections: Sequence[str], references: Mapping[str, str], scratch: Path,
+    is_child: bool = False, parent: str = "", reopen: str = "",
+) -> Iterator[Run]:  # fmt: skip
+    """Open the run of a stage, log its parameters and configuration, and close it whatever happens.
 
-    Under `mlflow run` the run that MLflow made is continued. An error ends it as FAILED with the message in the tag
-    `error`, an interruption or a `Stopped` as KILLED; all go on upwards.
+    Under `mlflow run` the run that MLflow made is continued. An error ends it as FAILED with the message in the
+    tag `error`, an interruption or a `Stopped` as KILLED; all are raised again.
 
     Args:
         stage: name of the stage; with the data set's, the name of the run.
-        config: resolved.
+        config: of all stages.
         sections: the parts of it that the stage uses, which become parameters.
         references: the stage's other parameters.
         scratch: of the session; holds the folder of a run whose artifacts are kept elsewhere.
         is_child: whether it is a child of the run that is open now.
-        parent: id of a run of another process whose child it is.
-        reopen: id of an ended run that is gone on with.
+        parent: id of the run whose child it is, open here or elsewhere; its name is then `stage` alone.
+        reopen: id of an ended run that is continued.
     """
+    client = MlflowClient()
     if config.experiment and not (is_child or parent or reopen):
         _choose_experiment(config.experiment)
     if parent:
-        place = MlflowClient().get_run(parent).info.experiment_id
-        info = mlflow.start_run(parent_run_id=parent, experiment_id=place).info
+        place = client.get_run(parent).info.experiment_id
+        opened = mlflow.start_run(parent_run_id=parent, experiment_id=place, nested=True)
     else:
-        info = mlflow.start_run(run_id=reopen or None, nested=is_child).info
+        opened = mlflow.start_run(run_id=reopen or None, nested=is_child)
+    info, known = opened.info, opened.data.params
     try:
         is_local = is_local_uri(info.artifact_uri)
         folder = Path(local_file_uri_to_path(info.artifact_uri)) if is_local else scratch / info.run_id
         folder.mkdir(parents=True, exist_ok=True)
         started = Run(info.run_id, info.experiment_id, folder, info.artifact_uri, scratch)
-        name = f"{stage} {config.data.name or Path(config.data.path).name}"
-        if parent:
-            name = stage
-        elif not is_child:
-            name = config.run_name or (name if _is_invented(info.run_name) else info.run_name)
-        mlflow.set_tags({"mlflow.runName": name, "stage": stage})
+        name = stage if parent else f"{stage} {config.data.name or Path(config.data.path).name}"
+        if not (parent or is_child):
+            is_named = not MLFLOWS_OWN_NAME.fullmatch(info.run_name)
+            name = config.run_name or (info.run_name if is_named else name)
+        started.tag({"mlflow.runName": name, "stage": stage})
         # So that the UI opens the experiment as one of training runs, not of language-model traces.
-        MlflowClient().set_experiment_tag(
-            info.experiment_id, "mlflow.experimentKind", "custom_model_development"
-        )
-        values = {
-            key: value
-            for key, value in flatten(to_dict(config)).items()
-            if "." not in key or key.split(".")[0] in sections
+        client.set_experiment_tag(info.experiment_id, "mlflow.experimentKind", "custom_model_development")
+        values = flatten(to_dict(config))
+        used = {
+            key: value for key, value in values.items() if "." not in key or key.split(".")[0] in sections
         }
         # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
-        known = MlflowClient().get_run(info.run_id).data.params
-        mlflow.log_params({key: value for key, value in {**values, **references}.items() if key not in known})
-        (folder / CONFIG_FILE).write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+        mlflow.log_params({key: value for key, value in {**used, **references}.items() if key not in known})
+        write_text(folder / CONFIG_FILE, yaml.safe_dump(to_dict(config), sort_keys=False))
         try:
             yield started
         finally:
@@ -207,7 +183,7 @@ def run(
         is_killed = isinstance(error, KeyboardInterrupt | Stopped)
         with suppress(*STORE_ERRORS):  # what went wrong matters more than that MLflow cannot be told
             if not is_killed:
-                mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
+                client.set_tag(info.run_id, "error", f"{type(error).__name__}: {error}"[:5000])
         with suppress(*STORE_ERRORS):
             mlflow.end_run("KILLED" if is_killed else "FAILED")
         raise
@@ -215,35 +191,30 @@ def run(
 
 
 def adopt(parent: str, name: str) -> None:
-    """Make the run that `mlflow run` opened for this process, if any, a child of a run that does its work."""
+    """Make the run that `mlflow run` opened for this process, if any, a child of the run that it works for."""
     if run_id := os.environ.pop("MLFLOW_RUN_ID", ""):
-        client = MlflowClient()
-        client.set_tag(run_id, "mlflow.parentRunId", parent)
-        client.set_tag(run_id, "mlflow.runName", name)
+        tags = [RunTag("mlflow.parentRunId", parent), RunTag("mlflow.runName", name)]
+        MlflowClient().log_batch(run_id, tags=tags)
 
 
 def exists(run_id: str) -> bool:
-    """Whether there is a run of that id which has not been deleted."""
-    try:
-        return bool(MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return False
+    """Return whether there is a run of that id which has not been deleted."""
+    found = _find(run_id)
+    return found is not None and found.info.lifecycle_stage == "active"
 
 
 def end_lost(run_id: str, reason: str) -> None:
     """End as FAILED a run whose process is gone; one that has ended stays as it is."""
-    client = MlflowClient()
-    if exists(run_id) and client.get_run(run_id).info.status == "RUNNING":
+    found, client = _find(run_id), MlflowClient()
+    if found and found.info.lifecycle_stage == "active" and found.info.status == "RUNNING":
         client.set_tag(run_id, "error", reason)
         client.set_terminated(run_id, "FAILED")
 
 
 def end_lost_below(parent: str, alive: Set[str]) -> None:
-    """End as FAILED the running descendants of a run, less those that are known to be alive and those `adopt` made."""
+    """End as FAILED the running descendants of a run, but not those known to be alive nor those of `adopt`."""
     client = MlflowClient()
-    for child in _children(client, client.get_run(parent)):
+    for child in _list_children(client.get_run(parent)):
         if child.info.run_id not in alive and "stage" in child.data.tags and child.info.status == "RUNNING":
             end_lost_below(child.info.run_id, alive)
             end_lost(child.info.run_id, "its process is gone")
@@ -260,8 +231,8 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
     """Return the local file behind a run id or a path.
 
     Args:
-        reference: a file; a folder that holds `artifact`; a run id; or <run id>/<artifact path>. For a run of `main`,
-            the stage among its children that made the artifact is found.
+        reference: a file; a folder that holds `artifact`; a run id; or <run id>/<artifact path>. The artifact may
+            also be that of one of the run's children, as with a run of `main`.
         artifact: the file name looked for.
         parameter: whose value this is, for errors.
         scratch: of the session; holds what must be downloaded.
@@ -269,53 +240,35 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
     Raises:
         InputError: nothing of that name, or a run without the artifact.
     """
-    path = Path(reference).resolve()
+    path, here = Path(reference).resolve(), f"(relative paths start at {Path.cwd()})"
     if path.is_file():
         return path
     if (path / artifact).is_file():
         return path / artifact
-    allowed = f"a run id, <run id>/<artifact>, a file, or a folder with {artifact} in it (relative paths start at {Path.cwd()})"
+    allowed = f"a run id, <run id>/<artifact>, a file, or a folder with {artifact} in it {here}"
     run_id, _, within = reference.removeprefix("runs:/").partition("/")
-    run_id = run_id.lower()
+    run_id, wanted = run_id.lower(), within or artifact
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
-        found = (
-            f"no {artifact} in the folder {path}"
-            if path.is_dir()
-            else f"neither run id nor file: {reference!r}"
-        )
+        missing = f"no {artifact} in the folder {path}"
+        found = missing if path.is_dir() else f"neither run id nor file: {reference!r}"
         raise InputError(f"--{parameter}", "reference", found, allowed)
-    client = MlflowClient()
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        raise InputError(f"--{parameter}", "run id", f"no run {run_id} in {store_uri()}", allowed) from None
-    wanted = within or artifact
-    owners = (
-        [run]
-        if _has(client, run, wanted)
-        else [child for child in _children(client, run) if _has(client, child, wanted)]
-    )
+    if (run := _find(run_id)) is None:
+        raise InputError(f"--{parameter}", "run id", f"no run {run_id} in {store_uri()}", allowed)
+    owners = [run] if _has(run, wanted) else [child for child in _list_children(run) if _has(child, wanted)]
     if len(owners) > 1:
-        found = f"{len(owners)} children that have {wanted}"
+        known = f"one of them: {', '.join(owner.info.run_id for owner in owners)}"
         raise InputError(
-            f"--{parameter}",
-            f"run {run_id}",
-            found,
-            f"one of them: {', '.join(owner.info.run_id for owner in owners)}",
+            f"--{parameter}", f"run {run_id}", f"{len(owners)} children that have {wanted}", known
         )
     if not owners:
-        present = ", ".join(item.path for item in client.list_artifacts(run_id)) or "nothing"
-        raise InputError(
-            f"--{parameter}", f"run {run_id}", f"no artifact {wanted} (it has {present})", allowed
-        )
+        present = ", ".join(item.path for item in MlflowClient().list_artifacts(run_id)) or "nothing"
+        found = f"no artifact {wanted} (it has {present})"
+        raise InputError(f"--{parameter}", f"run {run_id}", found, allowed)
     owner = owners[0].info
     if is_local_uri(owner.artifact_uri):  # MLflow would leave a copy of it in a temporary folder
         return Path(local_file_uri_to_path(owner.artifact_uri)) / wanted
-    return Path(
-        download_artifacts(run_id=owner.run_id, artifact_path=wanted, dst_path=str(scratch / parameter))
-    )
+    folder = str(scratch / parameter)
+    return Path(download_artifacts(run_id=owner.run_id, artifact_path=wanted, dst_path=folder))
 
 
 def store_uri() -> str:
@@ -334,33 +287,32 @@ def _create_store() -> None:
     place = store_uri().removeprefix("sqlite:///")
     if place == store_uri() or "MLFLOW_RUN_ID" in os.environ:  # `mlflow run` has made it
         return
-    with locked(Path(f"{place}.lock")):
+    with FileLock(f"{place}.lock"):
         MlflowClient().search_experiments(max_results=1)
 
 
 def _choose_experiment(name: str) -> None:
     if "MLFLOW_RUN_ID" in os.environ:
-        raise InputError(
-            "configuration",
-            "experiment",
-            repr(name),
-            "nothing under `mlflow run`, which has --experiment-name for it",
-        )
+        allowed = "nothing under `mlflow run`, which has --experiment-name for it"
+        raise InputError("configuration", "experiment", repr(name), allowed)
     mlflow.set_experiment(name)
 
 
-def _is_invented(name: str) -> bool:
-    """Whether MLflow made up a run's name, as in 'bedecked-owl-123'."""
-    return any(f"-{noun}-" in name for noun in _GENERATOR_NOUNS)
+def _find(run_id: str) -> MlflowRun | None:
+    try:
+        return MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
 
 
-def _children(client: MlflowClient, parent: MlflowRun) -> list[MlflowRun]:
-    return list(
-        client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-    )
+def _list_children(parent: MlflowRun) -> list[MlflowRun]:
+    having = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    return list(MlflowClient().search_runs([parent.info.experiment_id], having))
 
 
-def _has(client: MlflowClient, candidate: MlflowRun, path: str) -> bool:
+def _has(candidate: MlflowRun, path: str) -> bool:
     parent = str(Path(path).parent)
-    listed = client.list_artifacts(candidate.info.run_id, None if parent == "." else parent)
+    listed = MlflowClient().list_artifacts(candidate.info.run_id, None if parent == "." else parent)
     return any(item.path == path for item in listed)

@@ -1,1 +1,1 @@
-"""The MLproject entry points: each parses its command line, calls the stage, and returns an exit status."""
+"""The MLproject entry points: each declares its command line, and names the function that does the work."""

@@ -40,19 +40,16 @@ def to_metrics(spreads: Mapping[str, Spread], prefix: str = "") -> dict[str, flo
 
 
 def list_variants(config: Config) -> dict[str, Config]:
-    """Return the configuration under each of the five loss variants; what a variant's layer says goes over it."""
+    """Return the configuration under each of the five loss variants, whose layers go over it."""
     paths = {name: find_layer(name, "variant") for name in VARIANTS}
     return {name: override(config, flatten(read_layer(path)), path) for name, path in paths.items()}
 
 
 def split_protocols(scores: Mapping[str, Value]) -> dict[str, dict[str, Value]]:
-    """Return the scores of validation classes, without their prefix, and those of test rows; none that is empty."""
-    validation, test = {}, {}
-    for name, value in scores.items():
-        (validation if name.startswith("val_") else test)[name.removeprefix("val_")] = value
+    """Return the scores of validation classes, without prefix, and of test rows, where there are any."""
     rows = {
-        protocol: {name: found[name] for name in SHOWN if name in found}
-        for protocol, found in (("validation", validation), ("test", test))
+        protocol: {name: scores[prefix + name] for name in SHOWN if prefix + name in scores}
+        for protocol, prefix in (("validation", "val_"), ("test", ""))
     }
     return {protocol: row for protocol, row in rows.items() if row}
 

@@ -1,4 +1,4 @@
-"""Choosing the epoch and the calibration bias on validation classes, for a final model that never chose on test rows."""
+"""Choosing the epoch and the calibration bias of a final model on validation classes, never on test rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ History = Mapping[str, Sequence[tuple[int, float]]]
 
 @dataclass(frozen=True)
 class Choice:
-    """What validation classes chose: the epoch and the bias of highest H there, and all scores of that epoch."""
+    """What validation classes chose: the epoch and the bias of highest H, and all scores of that epoch."""
 
     epoch: int
     gamma: float
@@ -48,12 +48,12 @@ def validation_half(config: Config, scorings: int = 10, parameter: str = "select
 
 
 def choose(history: History) -> Choice:
-    """Return the scored epoch of highest H after calibration, the earliest of equals, and the bias that gave it."""
+    """Return the scored epoch of highest calibrated H, the earliest of equals, and the bias that gave it."""
     epoch = find_best(dict(history[CRITERION]))
     scores = {name: dict(points)[epoch] for name, points in history.items() if name.startswith("val_")}
     return Choice(epoch, scores["val_gamma"], scores)
 
 
 def final_half(config: Config, choice: Choice) -> Config:
-    """Return the configuration of the final model: trained to the chosen epoch, calibrated with the chosen bias."""
+    """Return the configuration of the final model: the chosen number of epochs and the chosen bias."""
     return override(config, {"select": False, "gan.epochs": choice.epoch, "classifier.gamma": choice.gamma})

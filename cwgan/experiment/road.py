@@ -1,0 +1,110 @@
+"""The whole road: train the GAN, generate, train and score the final classifier; a child run per stage."""
+
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from cwgan import tracking
+from cwgan.command_line import STAGE_SECTIONS
+from cwgan.config import Config
+from cwgan.errors import InputError
+from cwgan.experiment import SECTIONS
+from cwgan.experiment.steps import Files, generate_and_draw, open_job, report, train_and_draw
+from cwgan.files import write_text
+from cwgan.scoring.comparison import format_table, split_protocols, tabulate_scores
+from cwgan.scoring.selection import choose, final_half, validation_half
+from cwgan.stages.classify import pick_headline, train_classifier
+from cwgan.stages.job import GAN_FILE, Job, load_data
+from cwgan.tracking import Run
+
+PICTURES = ("training_curves.png", "imagined_numbers.png", "class_accuracies.png", "seen_unseen_curve.png")
+GATHERED = (*PICTURES, "results.json", "per_class_accuracy.csv")
+"""Files of the stages that are copied to their parent run."""
+
+LEGEND = """S, U: mean accuracy per seen and per unseen class; H: their harmonic mean; T1: as U, when only unseen
+classes can be answered; AUSUC: area under S over U as a bias on seen classes takes every value."""
+
+
+def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
+    """Run all stages and return the scores; with `select`, first choose epoch and bias on validation classes.
+
+    Args:
+        run: open in this process; becomes the parent of the stages' runs.
+        config: of all stages.
+        files: may hold the checkpoint "pretrained".
+    """
+    if not config.select:
+        return _run_stages(run, config, files)
+    half = validation_half(config)
+    with tracking.run("select", half, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
+        dataset = load_data(half)
+        child.log_dataset(dataset)
+        choice = choose(train_and_draw(Job(half, dataset, child.folder, child.log), files))
+    selected = {**choice.scores, "selected_epoch": float(choice.epoch)}
+    run.log_scores(selected)
+    scores = {**selected, **_run_stages(run, final_half(config, choice), files)}
+    show_table(run, "selection.md", tabulate_scores(f"epoch {choice.epoch}", split_protocols(scores)))
+    return scores
+
+
+def show_table(run: Run, name: str, table: str) -> None:
+    """Write a Markdown table to a run's folder, show it at the head of the run's page, and print it."""
+    write_text(run.folder / name, table)
+    run.describe(table)
+    print(f"\n{table}")
+
+
+def say_where(run: Run) -> None:
+    """Print how to look at a run."""
+    store = tracking.store_uri()
+    page = f"#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    if store.startswith("http"):
+        print(f"Curves and pictures: {store}/{page}")
+    else:
+        # With its folder, as the shell that `make demo` was typed into may not know the environment.
+        mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
+        print(f"Curves and pictures: {mlflow} ui --backend-store-uri {shlex.quote(store)}")
+        print(f"          then open: http://127.0.0.1:5000/{page}")
+
+
+def _run_stages(run: Run, config: Config, files: Files) -> dict[str, float]:
+    """Run the stages as children of a run, and gather scores, table and pictures in it; return the scores."""
+    if not config.gan.train:
+        allowed = "true, as main goes on to generate; the entry point train_gan can stop there"
+        raise InputError("configuration", "gan.train", "false", allowed)
+    began = time.perf_counter()
+    dataset = open_job(run, config).dataset
+    seconds = {"load data": time.perf_counter() - began}
+
+    @contextmanager
+    def open_stage(stage: str) -> Iterator[Job]:
+        began = time.perf_counter()
+        with tracking.run(stage, config, SECTIONS[stage], {}, run.scratch, is_child=True) as child:
+            child.log_dataset(dataset)
+            yield Job(config, dataset, child.folder, child.log)
+            for name in GATHERED:
+                if (child.folder / name).is_file():
+                    shutil.copyfile(child.folder / name, run.folder / name)
+        seconds[stage] = time.perf_counter() - began
+
+    with open_stage("train_gan") as job:
+        train_and_draw(job, files)
+        gan_file = job.folder / GAN_FILE
+    with open_stage("generate") as job:
+        synthetic_file = generate_and_draw(job, gan_file)
+    with open_stage("train_cls") as job:
+        scores = report(job, train_classifier(job, synthetic_file))
+    run.log_scores({**scores, **{f"seconds/{name}": value for name, value in seconds.items()}})
+    show_table(run, "summary.md", _summarize(dataset.name, pick_headline(scores), seconds))
+    return scores
+
+
+def _summarize(name: str, scores: Mapping[str, float], seconds: Mapping[str, float]) -> str:
+    """Return scores, their meaning and the seconds of each stage, for a terminal and as Markdown."""
+    table = format_table([name, *scores], [["%", *(f"{100 * value:.1f}" for value in scores.values())]])
+    times = ", ".join(f"{key} {value:.1f}" for key, value in seconds.items())
+    return f"{table}\n{LEGEND}\nSeconds: {times}.\n"

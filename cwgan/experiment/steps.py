@@ -1,0 +1,102 @@
+"""One stage in an MLflow run: what train_gan, generate, train_cls, evaluate and prepare do."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cwgan.config import Config
+from cwgan.data.hdf5 import save_hdf5
+from cwgan.data.numbers import IMAGE_SHAPE
+from cwgan.errors import InputError
+from cwgan.scoring.evaluation import Evaluation
+from cwgan.stages import classify, figures
+from cwgan.stages.generate import generate, imagine
+from cwgan.stages.job import HEADLINE, Job, load_data
+from cwgan.stages.train import train
+from cwgan.tracking import Run
+
+Files = Mapping[str, Path]
+"""The local files of the references that were given, by name."""
+
+Curves = dict[str, list[tuple[int, float]]]
+"""Every curve by name, as pairs of epoch and value."""
+
+
+def open_job(run: Run, config: Config) -> Job:
+    """Read the data set of a run, record it there, and say what is in it."""
+    dataset = load_data(config)
+    run.log_dataset(dataset)
+    print(dataset.summary())
+    return Job(config, dataset, run.folder, run.log)
+
+
+def train_gan(run: Run, config: Config, files: Files) -> None:
+    train_and_draw(open_job(run, config), files)
+
+
+def generate_rows(run: Run, config: Config, files: Files) -> None:
+    print(f"wrote {generate_and_draw(open_job(run, config), files['gan'])}")
+
+
+def train_cls(run: Run, config: Config, files: Files) -> None:
+    job = open_job(run, config)
+    show(report(job, classify.train_classifier(job, files["synthetic"])))
+
+
+def evaluate(run: Run, config: Config, files: Files) -> None:
+    job = open_job(run, config)
+    show(report(job, classify.evaluate_classifier(job, files["classifier"])))
+
+
+def prepare(run: Run, config: Config, files: Files) -> None:
+    """Write the data set of a run as the original pair of HDF5 files."""
+    if config.protocol != "final":
+        allowed = "final: the pair holds every split, and each run chooses its protocol"
+        raise InputError("configuration", "protocol", config.protocol, allowed)
+    folder = files["out"].resolve()
+    save_hdf5(open_job(run, config).dataset, folder)
+    print(f"wrote {folder / 'data.h5'} and {folder / 'knn.h5'}")
+
+
+def train_and_draw(job: Job, files: Files) -> Curves:
+    """Train the GAN, draw its curves, and return them."""
+    fits_both = job.config.monitor.train and job.config.regressor.train
+    if "pretrained" in files and ("resume" in files or fits_both):
+        allowed = "monitor.train=false or regressor.train=false beside it, and no resume"
+        raise InputError("--pretrained", "use", "nothing to supply", allowed)
+    curves: Curves = {}
+
+    def log(metrics: Mapping[str, float], epoch: int) -> None:
+        job.log(metrics, epoch)
+        for name, value in metrics.items():
+            curves.setdefault(name, []).append((epoch, value))
+
+    train(Job(job.config, job.dataset, job.folder, log), files.get("pretrained"), files.get("resume"))
+    if curves:
+        figures.draw_curves(job.folder / "training_curves.png", curves)
+    return curves
+
+
+def generate_and_draw(job: Job, gan_file: Path) -> Path:
+    """Write synthetic.h5 and, for the built-in data, draw what the generator imagines; return the file."""
+    path, generator = generate(job, gan_file)
+    if job.config.data.path == "numbers":
+        rows = imagine(job, generator, samples=4)
+        figures.draw_imagined(job.folder / "imagined_numbers.png", rows, job.dataset, *IMAGE_SHAPE)
+    return path
+
+
+def report(job: Job, result: Evaluation) -> dict[str, float]:
+    """Log and draw the scores of an evaluation; return them by their logged names."""
+    scores = classify.scores_of(result, job.config)
+    job.log(scores, 0)
+    headline = classify.pick(scores, HEADLINE)
+    figures.draw_classes(job.folder / "class_accuracies.png", result, job.dataset, headline)
+    if result.curve:
+        figures.draw_seen_unseen(job.folder / "seen_unseen_curve.png", result.curve, result.scores)
+    return scores
+
+
+def show(scores: Mapping[str, float]) -> None:
+    """Print the scores that a person wants to see, in percent."""
+    headline = classify.pick_headline(scores)
+    print("   ".join(f"{name} {100 * value:.1f} %" for name, value in headline.items()))

@@ -1,0 +1,70 @@
+"""What every entry point does alike: parse, import the work, open the MLflow run, and report errors."""
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from cwgan.command_line import Arguments, Command, parse
+from cwgan.errors import InputError, interruptible
+
+INTERRUPTED = 130
+
+
+def launch(command: Command, argv: list[str] | None = None) -> int:
+    """Run one entry point.
+
+    With `command.opens_run` its work is called as work(run, config, files): with an open MLflow run, the
+    configuration, and the local files of the references. Without, as work(arguments, scratch): with the parsed
+    flags and a temporary folder.
+
+    Args:
+        command: what it accepts and does.
+        argv: the flags; by default the program's.
+
+    Returns:
+        The exit status: 0; 130 if interrupted; 1 for any error, which is one line on stderr.
+    """
+    flags = sys.argv[1:] if argv is None else argv
+    try:
+        with interruptible():
+            # Parsed before the slow imports: --help and a misspelt flag answer at once.
+            arguments = parse(command, flags)
+            # Asks for huge pages, see cwgan.machine; PyTorch looks only once.
+            os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+            _work(command, flags, arguments)
+    except (InputError, FloatingPointError, OSError) as error:
+        message = " ".join(str(error).splitlines())
+        print(f"error: {message}", file=sys.stderr)
+        if "MLFLOW_RUN_ID" in os.environ:
+            from cwgan import tracking
+
+            tracking.note_error(message)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
+    from cwgan import tracking
+    from cwgan.stages.job import read_config
+
+    module, _, function = command.work.partition(":")
+    work: Any = getattr(import_module(module), function)
+    with tracking.session() as scratch:
+        if not command.opens_run:
+            work(arguments, scratch)
+            return
+        given = arguments.references
+        files = {name: Path(value) for name, value in given.items()}
+        for name in command.artifacts.keys() & given.keys():
+            files[name] = tracking.resolve(given[name], command.artifacts[name], name, scratch)
+        if command.inherits in files:
+            arguments = parse(command, flags, read_config(files[command.inherits]))
+        references = {**arguments.layers, **given}
+        with tracking.run(command.name, arguments.config, command.sections, references, scratch) as run:
+            work(run, arguments.config, files)
+        print(f"{command.name} run {run.run_id} in {tracking.store_uri()}")
