@@ -1,11 +1,11 @@
-"""GANs that are trained once and scored many times: kept on disk under a hash of everything that affects their weights.
+"""GANs that are trained once, scored many times and kept on disk under a hash of all that affects their weights.
 
-A search varies what shapes the GAN (such as the cycle weight) and what comes after it (such as the number of synthetic
-rows). All settings of one GAN are scored on the same kept generators. A training that was killed goes on from its last
-scored epoch, bit for bit.
+A search varies what shapes the GAN (such as the cycle weight) and what comes after it (such as the number of
+synthetic rows). All settings of one GAN are scored on the same kept generators. A training that was killed goes on
+from its last scored epoch, bit for bit.
 
     <folder>/pretrained/<hash>/pretrained.safetensors   monitor and regressor, for all GANs of a seed
-    <folder>/gan/<hash>/generator-0003.safetensors      of scored epochs, and of those that `gan.snapshots` asks for
+    <folder>/gan/<hash>/generator-0003.safetensors      of scored epochs, and those that gan.snapshots asks for
     <folder>/gan/<hash>/state.safetensors               what training goes on from; gone once it has ended
 """
 
@@ -22,18 +22,10 @@ from cwgan import __version__
 from cwgan.command_line import flatten, override, to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
-from cwgan.gan.checkpoint import (
-    load_checkpoint,
-    load_classifier,
-    load_generator,
-    load_regressor,
-    module_tensors,
-    read_facts,
-    save_checkpoint,
-)
+from cwgan.gan import checkpoint
 from cwgan.gan.networks import freeze
 from cwgan.gan.snapshots import snapshot_epochs
-from cwgan.gan.training import Gan, SeenRows, build_gan, scored_epochs, train_gan
+from cwgan.gan.training import Epoch, Gan, SeenRows, build_gan, scored_epochs, train_gan
 from cwgan.machine import find_device
 from cwgan.scoring.comparison import spread
 from cwgan.stages.classify import score_generators
@@ -62,61 +54,53 @@ class KeptGan:
     is_new: bool = False
 
     def train(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield every scored epoch once its generators are there, and the terms of the epoch if it was trained for that.
+        """Yield every scored epoch once its generators are there, with its terms if it was trained for that.
 
         Raises:
             InputError: features that the generator cannot make.
             FloatingPointError: a term is no longer finite.
         """
-        place = self.find_folder("gan")
-        gan: Gan | None = None
+        place, last = self.find_folder("gan"), self.config.gan.epochs
+        epochs: Iterator[Epoch] | None = None
         for goal in scored_epochs(self.config.gan):
             terms: dict[str, float] = {}
             with FileLock(place / "lock"):
                 while not self.find_generator(goal).is_file():
-                    if gan is None:
+                    if epochs is None:
                         gan = self._build(goal)
                         epochs = train_gan(gan, SeenRows.of(self.dataset).to(gan.rng.device))
                     epoch = next(epochs)
                     terms = epoch.terms
-                    if epoch.number == goal:
-                        for number, generator in epoch.generators.items():
-                            self._save(
-                                self.find_generator(number),
-                                checkpoint.module_tensors(generator=generator),
-                                number,
-                            )
+                    if epoch.number == goal < last:
                         self._save(place / "state.safetensors", gan.tensors(), goal)
-                if terms and goal == self.config.gan.epochs:
-                    (place / "state.safetensors").unlink()
+                    for number, generator in epoch.generators.items() if epoch.number == goal else ():
+                        tensors = checkpoint.module_tensors(generator=generator)
+                        self._save(self.find_generator(number), tensors, number)
+                if terms and goal == last:
+                    (place / "state.safetensors").unlink(missing_ok=True)
             yield goal, terms
 
     def score(self, epoch: int) -> dict[str, float]:
         """Synthesize, fit a classifier and score it; validation scores by logged name."""
         files = [self.find_generator(number) for number in snapshot_epochs(self.config.gan, epoch)]
-        return score_generators(
-            self.config,
-            self.dataset,
-            [checkpoint.load_generator(checkpoint.load_checkpoint(file)) for file in files],
-        )
+        generators = [checkpoint.load_generator(checkpoint.load_checkpoint(file)) for file in files]
+        return score_generators(self.config, self.dataset, generators)
 
     def find_generator(self, epoch: int) -> Path:
         """Return where the generator lies as it was at an epoch."""
         return self.find_folder("gan") / f"generator-{epoch:04d}.safetensors"
 
     def find_folder(self, kind: str) -> Path:
-        """Return the folder of the GAN, or of its pretrained networks, by a hash of all that affects their weights."""
-        flat = {
-            key: value
-            for key, value in flatten(to_dict(self.config)).items()
-            if not key.startswith(NOT_SHAPING)
+        """Return the folder of the GAN or of its pretrained networks, by a hash of all that affects their weights."""
+        config, dataset = self.config, self.dataset
+        facts = {
+            key: value for key, value in flatten(to_dict(config)).items() if key.startswith(SHAPING[kind])
         }
-        facts = {key: value for key, value in flat.items() if key.startswith(SHAPING[kind])}
-        facts |= {key: flat[key] for key in ("seed", "protocol", "precision", "device")}
-        facts |= {"version": __version__, "digest": self.dataset.digest, "split": self.dataset.split_hash}
-        return (
-            self.folder / kind / hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-        )
+        facts = {key: value for key, value in facts.items() if not key.startswith(NOT_SHAPING)}
+        facts |= {key: getattr(config, key) for key in ("seed", "protocol", "precision", "device")}
+        facts |= {"version": __version__, "digest": dataset.digest, "split": dataset.split_hash}
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return self.folder / kind / digest[:16]
 
     def _build(self, goal: int) -> Gan:
         """Return the GAN as it was when training last stopped, if that was before an epoch, or a new one."""
@@ -127,14 +111,10 @@ class KeptGan:
             if not (place / PRETRAINED_FILE).is_file():
                 train(Job(override(config, {"gan.train": False}), dataset, place, lambda terms, epoch: None))
         both = checkpoint.load_checkpoint(place / PRETRAINED_FILE)
-        monitor, regressor = (
-            freeze(checkpoint.load_classifier(both, "monitor")),
-            freeze(checkpoint.load_regressor(both)),
-        )
+        monitor, regressor = checkpoint.load_classifier(both, "monitor"), checkpoint.load_regressor(both)
         rng, device = stage_rng(config.seed, "gan"), find_device(config.device)
-        gan = build_gan(
-            dataset.feature_size, dataset.attribute_size, config.gan, rng, regressor, monitor, device
-        )
+        sizes = dataset.feature_size, dataset.attribute_size
+        gan = build_gan(*sizes, config.gan, rng, freeze(regressor), freeze(monitor), device)
         state = self.find_folder("gan") / "state.safetensors"
         # A search that scores at other epochs may have gone past the one that is wanted.
         self.is_new = not state.is_file() or checkpoint.read_facts(state)["epoch"] >= goal
@@ -159,8 +139,8 @@ def train_and_score(
 
     Yields:
         The epoch; the validation scores by logged name, with the last terms of a GAN that was trained for them as
-        gan/<term>, and so far gan_trainings begun, seconds/training and seconds/scoring of all seeds together; and
-        whether to go on is to train on.
+        gan/<term>, and so far gan_trainings begun, seconds/training and seconds/scoring of all seeds together;
+        and whether to go on is to train on.
     """
     gans = [KeptGan(override(config, {"seed": seed}), dataset, folder) for seed in seeds]
     ends = [gan.find_generator(config.gan.epochs) for gan in gans]

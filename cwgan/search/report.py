@@ -32,13 +32,16 @@ RECIPE = (
 )  # what best.yaml holds
 
 
-def report(run: tracking.Run, config: Config, study: Study) -> None:
+def report(run: tracking.Run, config: Config, study: Study) -> str:
     """Put on the parent run what came out: the answer, best.yaml, metrics, the table of trials, and pictures.
 
     Args:
         run: the parent.
         config: that the search started from.
         study: as far as it has got.
+
+    Returns:
+        The answer, to be printed.
     """
     trials, names = study.list_trials(), list(study.space)
     metrics: dict[str, float] = {
@@ -66,7 +69,7 @@ def report(run: tracking.Run, config: Config, study: Study) -> None:
     final = (study.read_note("final") or {}).get("table", "")
     listed = list_trials(trials, names, f"#/experiments/{run.experiment_id}/runs/", LISTED)
     run.describe("\n\n".join(filter(None, [text, final, listed])))
-    print("\n" + text.replace("**", "").replace("`", ""), flush=True)
+    return "\n" + text.replace("**", "").replace("`", "")
 
 
 def configure_final(config: Config, trial: Trial) -> Config:

@@ -183,8 +183,8 @@ class Study:
     def queue(self, point: Point) -> None:
         """Have a setting tried next, if it has not been tried."""
         if all(trial.params != point for trial in self.list_trials()):
-            waiting = {"params": dict(point), "distributions": self._entries}
-            self._study.add_trial(optuna.create_trial(state=TrialState.WAITING, **waiting))
+            make = partial(optuna.create_trial, state=TrialState.WAITING)
+            self._study.add_trial(make(params=dict(point), distributions=self._entries))
 
     def list_trials(self) -> list[Trial]:
         """Return all trials so far."""

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from cwgan import tracking
-from cwgan.command_line import Arguments, flatten, override, to_dict
+from cwgan.command_line import STAGE_SECTIONS, Arguments, flatten, override, to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.experiment.road import say_where
 from cwgan.experiment.side_by_side import run_side_by_side
-from cwgan.scoring.comparison import format_spreads
+from cwgan.files import write_text
+from cwgan.scoring.comparison import split_protocols, tabulate_scores, to_metrics
 from cwgan.scoring.selection import validation_half
 from cwgan.search.report import configure_final, report
 from cwgan.search.space import find_point, read_space
-from cwgan.search.study import Study, filter_state, find_best_trial
-from cwgan.search.worker import SweepError, Worker, run_workers
+from cwgan.search.study import Study, Task, filter_state, find_best_trial
+from cwgan.search.worker import SweepError, run_workers, work
 from cwgan.stages.job import load_data
 
 DECIDING = ("seeds", "objective", "value", "pruner", "trials_per_gan")
@@ -44,10 +45,9 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
         SweepError: too many workers or trials broke, or no trial was completed.
     """
     config = arguments.config
-    worker, dataset, facts = prepare(config)
+    task, dataset, facts = prepare(config)
     print(dataset.summary())
-    study = worker.open_study(patience=0)
-    sections = ("data", "monitor", "regressor", "gan", "generate", "classifier", "sweep")
+    study = Study(task, patience=0)
     with ExitStack() as stack:
         with study.lock():  # one of the commands that come at once makes the parent run
             check_same_study(study, facts)
@@ -55,10 +55,12 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
             parent = parent if parent and tracking.exists(parent) else ""
             if parent:
                 tracking.adopt(parent, "joined")
-            opened = tracking.run("sweep", config, sections, arguments.layers, scratch, reopen=parent)
+            opened = tracking.run(
+                "sweep", config, (*STAGE_SECTIONS, "sweep"), arguments.layers, scratch, reopen=parent
+            )
             run = stack.enter_context(opened)
             study.note("run_id", run.run_id)
-            if point := find_point(worker.config, worker.space):
+            if point := find_point(task.config, task.space):
                 study.queue(point)
             else:
                 print("the preset's own setting lies outside the search space and is not among the trials")
@@ -68,11 +70,14 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
             f"study '{study.name}': {study.count_asked()} trials asked for; parent run {run.run_id}",
             flush=True,
         )
-        worker = dataclasses.replace(worker, parent=run.run_id)
+        task = dataclasses.replace(task, parent=run.run_id)
         try:
-            run_workers(worker) if config.sweep.workers > 1 else worker.work(study, scratch)
+            if config.sweep.workers > 1:
+                run_workers(task)
+            else:
+                work(task, study, scratch)
         finally:
-            report(run, worker.config, study)
+            print(report(run, task.config, study), flush=True)
         if find_best_trial(study.list_trials()) is None:
             raise SweepError("no trial was completed; the reasons are in the trials' runs")
         with (
@@ -80,7 +85,7 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
         ):  # others that are done wait until the final models are there, or train them if this one is killed
             if config.sweep.final:
                 train_final(run, config, study)
-                report(run, worker.config, study)
+                report(run, task.config, study)
             alive = [
                 trial.user_attrs.get("run_id", "") for trial in filter_state(study.list_trials(), "RUNNING")
             ]
@@ -88,11 +93,11 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
     say_where(run)
 
 
-def prepare(config: Config) -> tuple[Worker, GzslDataset, dict[str, Any]]:
+def prepare(config: Config) -> tuple[Task, GzslDataset, dict[str, Any]]:
     """Check what is asked for and read the data set under the validation protocol.
 
     Returns:
-        The worker, the data set, and everything that decides the results of the study, by dotted name.
+        What workers are told, the data set, and everything that decides the results of the study, by dotted name.
 
     Raises:
         InputError: a search space or a parameter that cannot be used.
@@ -114,7 +119,7 @@ def prepare(config: Config) -> tuple[Worker, GzslDataset, dict[str, Any]]:
     facts |= {f"space.{name}": str(entry) for name, entry in space.items()} | {"data digest": dataset.digest}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     name = config.sweep.study or f"{config.data.name or Path(config.data.path).name} {digest[:8]}"
-    return Worker(half, space, name, storage, folder), dataset, facts
+    return Task(half, space, name, storage, folder), dataset, facts
 
 
 def check_same_study(study: Study, facts: dict[str, Any]) -> None:
@@ -131,12 +136,17 @@ def check_same_study(study: Study, facts: dict[str, Any]) -> None:
 def train_final(run: tracking.Run, config: Config, study: Study) -> None:
     """Train the best and the preset's own setting under the final protocol, over `seeds`, unless that has been done."""
     best, seeds = find_best_trial(study.list_trials()), config.seeds or [config.seed]
-    known = study.read_note("final")
-    if best is None or (known and (known["trial"], known["seeds"]) == (best.number, seeds)):
+    done = study.read_note("final") or {}
+    if best is None or (done.get("trial"), done.get("seeds")) == (best.number, seeds):
         return
     plain = override(config, {"protocol": "final", "select": False})
     spreads = run_side_by_side(run, {"best": configure_final(plain, best), "default": plain}, seeds, {})
-    run.log_scores(...)
-    table = ...
+    run.log_scores({**to_metrics(spreads["best"]), **to_metrics(spreads["default"], "default/")})
+    rows = {name: split_protocols(each)["test"] for name, each in spreads.items()}
+    table = tabulate_scores(f"test rows, seeds {', '.join(map(str, seeds))}", rows)
+    table += (
+        "\nBest: its epoch and gamma are from validation classes. Default: the preset, last epoch, gamma 0.\n"
+    )
+    write_text(run.folder / "final.md", table)
     study.note("final", {"trial": best.number, "seeds": seeds, "table": table})
     print(f"\n{table}")

@@ -46,14 +46,14 @@ def run_workers(task: Task) -> None:
     try:
         while processes:
             connection.wait([process.sentinel for process in processes])
-            for process in [one for one in processes if one.exitcode is not None]:
+            for process in [*processes]:
+                if (status := process.exitcode) is None:
+                    continue
                 processes.remove(process)
-                kills += process.exitcode < 0
-                if process.exitcode > 0 or kills > LIMIT:
-                    raise SweepError(
-                        f"a worker ended with status {process.exitcode}; what it said stands above"
-                    )
-                if process.exitcode < 0:
+                kills += status < 0
+                if status > 0 or kills > LIMIT:
+                    raise SweepError(f"a worker ended with status {status}; what it said stands above")
+                if status < 0:
                     processes.append(start())
     finally:
         for process in processes:
