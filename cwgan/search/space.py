@@ -17,17 +17,21 @@ from cwgan.config import Config
 from cwgan.errors import InputError
 
 COUNT = "generate.counts"
-AFTER_THE_GAN = ("generate", "classifier")
-"""Sections that shape no GAN: settings that differ in nothing else share one."""
-
-FIXED = {
-    "data": ("path", "name", "attributes", "seed", "holdout"),
-    "monitor": ("train", "save"),
-    "regressor": ("train", "save"),
-    "gan": ("train", "save", "score_every"),
-    "generate": ("domain", "merge", "npy"),
-    "classifier": ("domain", "gamma"),
-}
+AFTER_THE_GAN = ("generate.", "classifier.")  # settings that differ in nothing else share one GAN
+SECTIONS = ("data.", "monitor.", "regressor.", "gan.", "generate.", "classifier.")
+FIXED = (
+    *(
+        "data.path",
+        "data.name",
+        "data.attributes",
+        "data.seed",
+        "data.holdout",
+        "monitor.train",
+        "monitor.save.",
+    ),
+    *("regressor.train", "regressor.save.", "gan.train", "gan.save.", "gan.score_every"),
+    *("generate.domain", "generate.merge", "generate.npy", "classifier.domain", "classifier.gamma"),
+)
 """Parameters that decide what is measured rather than how well, or that a search chooses by itself."""
 
 FORMS = "{low: number, high: number, log: true or false}, or {choices: [values]}"
@@ -39,7 +43,7 @@ Point = Mapping[str, Value]
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; whole ones where `is_whole`, on a logarithmic scale where `log`."""
+    """Numbers from `low` to `high`, both included; whole ones where `is_whole`; on a logarithmic scale where `log`."""
 
     low: float
     high: float
@@ -68,9 +72,8 @@ def read_space(name: str, config: Config) -> Space:
     Raises:
         InputError: an unreadable file, a parameter that cannot be searched, or a value it cannot take.
     """
-    path = find_layer(name, "sweep.space")
-    flat = flatten(to_dict(config))
-    known = [key for key in flat if (parts := key.split("."))[0] in FIXED and parts[1] not in FIXED[parts[0]]]
+    path, flat = find_layer(name, "sweep.space"), flatten(to_dict(config))
+    known = [key for key in flat if key.startswith(SECTIONS) and not key.startswith(FIXED)]
     space: dict[str, Range | Choices] = {}
     for key, entry in read_layer(path).items():
         if key not in known:
@@ -80,10 +83,10 @@ def read_space(name: str, config: Config) -> Space:
             choices = entry["choices"]
             if not isinstance(choices, list) or not all(isinstance(value, Value) for value in choices):
                 raise InputError(path, key, f"choices {choices!r}", SEVERAL)
-            taken = tuple(_try_value(path, config, key, value) for value in choices)
-            if len(taken) < 2 or len(set(taken)) < len(taken):
-                raise InputError(path, key, f"choices {list(taken)}", SEVERAL)
-            space[key] = Choices(taken)
+            choices = [_try_value(path, config, key, value) for value in choices]
+            if len(set(choices)) < max(2, len(choices)):
+                raise InputError(path, key, f"choices {choices}", SEVERAL)
+            space[key] = Choices(tuple(choices))
         else:
             space[key] = found = _read_range(path, key, entry, flat[key])
             for end in (found.low, found.high):
@@ -92,6 +95,35 @@ def read_space(name: str, config: Config) -> Space:
         allowed = "at least one, as gan.cycle_weight: {low: 0.001, high: 10, log: true}"
         raise InputError(path, "search space", "no parameter", allowed)
     return space
+
+
+def _read_range(path: Path, key: str, entry: Any, default: Any) -> Range:
+    if not isinstance(entry, Mapping) or not {"low", "high"} <= set(entry) <= {"low", "high", "log"}:
+        raise InputError(path, key, repr(entry), FORMS)
+    low, high, log = entry["low"], entry["high"], entry.get("log", False)
+    with suppress(ValueError):  # YAML takes 1e-3 for text
+        low, high = (float(end) if isinstance(end, str) else end for end in (low, high))
+    if not {type(low), type(high)} <= {int, float} or not isinstance(log, bool):
+        raise InputError(path, key, repr(dict(entry)), FORMS)
+    if isinstance(default, bool | str) or (isinstance(default, list) and key != COUNT):
+        raise InputError(path, key, "a range", "{choices: [values]}, as it is no number")
+    is_whole, allowed = isinstance(default, int | list), ""
+    if is_whole and {type(low), type(high)} != {int}:
+        allowed = "whole numbers"
+    elif not low < high or (log and low <= 0):
+        allowed = "low below high" + (", and low above 0 with log" if log else "")
+    if allowed:
+        raise InputError(path, key, f"{low} to {high}", allowed)
+    return Range(low, high, log, is_whole)
+
+
+def _try_value(path: Path, config: Config, key: str, value: Value) -> Value:
+    """Return a value as its parameter takes it: 1 as 1.0 where that is a float; else an InputError."""
+    try:
+        taken = flatten(to_dict(apply_point(config, {key: value})))[key]
+    except InputError as error:
+        raise InputError(path, key, value, error.allowed) from None
+    return taken[0] if key == COUNT else taken
 
 
 def apply_point(config: Config, point: Point) -> Config:
@@ -118,7 +150,7 @@ def find_point(config: Config, space: Space) -> dict[str, Value] | None:
 
 def take_gan_part(point: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a point, or of a space, that shapes the GAN."""
-    return {key: value for key, value in point.items() if key.partition(".")[0] not in AFTER_THE_GAN}
+    return {key: value for key, value in point.items() if not key.startswith(AFTER_THE_GAN)}
 
 
 def list_points(space: Space, limit: int = 100_000) -> list[dict[str, Value]]:
@@ -131,35 +163,3 @@ def list_points(space: Space, limit: int = 100_000) -> list[dict[str, Value]]:
     if math.prod(len(side) for side in sides) > limit:
         return []
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*sides)]
-
-
-def _read_range(path: Path, key: str, entry: Any, default: Any) -> Range:
-    if not isinstance(entry, Mapping) or not {"low", "high"} <= set(entry) <= {"low", "high", "log"}:
-        raise InputError(path, key, repr(entry), FORMS)
-    low, high, log = entry["low"], entry["high"], entry.get("log", False)
-    with suppress(ValueError):  # YAML takes 1e-3 for text
-        low, high = (float(end) if isinstance(end, str) else end for end in (low, high))
-    if not {type(low), type(high)} <= {int, float} or not isinstance(log, bool):
-        raise InputError(path, key, repr(dict(entry)), FORMS)
-    if isinstance(default, bool | str) or (isinstance(default, list) and key != COUNT):
-        raise InputError(path, key, "a range", "{choices: [values]}, as it is no number")
-    is_whole = isinstance(default, int | list)
-    if is_whole and not (isinstance(low, int) and isinstance(high, int)):
-        raise InputError(path, key, f"{low} to {high}", "whole numbers")
-    if not low < high or (log and low <= 0):
-        allowed = "low below high" + (", and low above 0 with log" if log else "")
-        raise InputError(path, key, f"{low} to {high}", allowed)
-    return Range(low, high, log, is_whole)
-
-
-def _try_value(path: Path, config: Config, key: str, value: Value) -> Value:
-    """Return a value as its parameter takes it: 1 as 1.0 where that is a float.
-
-    Raises:
-        InputError: a value that its parameter cannot take.
-    """
-    try:
-        taken = flatten(to_dict(apply_point(config, {key: value})))[key]
-    except InputError as error:
-        raise InputError(path, key, value, error.allowed) from None
-    return taken[0] if key == COUNT else taken

@@ -3,7 +3,7 @@
 Optuna's relational storage numbers the trials, hears the heartbeats of workers, and repeats the trial of one that has
 fallen silent. Settings are proposed and begun under a lock of the same database, one at a time.
 
-This file is longer than others, as no other may know Optuna.
+Longer than other files, as no other may know Optuna.
 """
 
 import copy
@@ -26,14 +26,14 @@ import sqlalchemy
 from filelock import FileLock
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
 from cwgan.config import Config
 from cwgan.errors import InputError, Stopped, StoreError
 from cwgan.gan.training import scored_epochs
 from cwgan.scoring.selection import find_best
-from cwgan.search.space import Choices, Point, Range, Space, list_points, take_gan_part
+from cwgan.search.space import Choices, Point, Space, list_points, take_gan_part
 
 RANDOM_GANS = (
     4  # so many GAN settings are tried, the preset's among them, before the sampler learns from results
@@ -44,13 +44,24 @@ PATIENCE = 300.0  # seconds that a lost database is waited for
 STORE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 FINISHED = ("COMPLETE", "PRUNED")
 
-Attempt = optuna.Trial
-"""A trial under way: its number and params; `report` and `set_user_attr` write down its curve and its notes."""
-
-Trial = FrozenTrial
-"""A trial as the database has it: number, state, value, params, user_attrs (notes), intermediate_values (curve)."""
-
+Attempt = (
+    optuna.Trial
+)  # under way: number and params; `report` and `set_user_attr` write down its curve and notes
+Trial = FrozenTrial  # as the database has it: number, state, value, params, user_attrs (notes), intermediate_values
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker must know: the configuration that the search starts from, under the validation protocol; the space;
+    the study's name and the URL of its database; the folder of this machine's GANs; and the id of the parent run."""
+
+    config: Config
+    space: Space
+    study: str
+    storage: str
+    folder: Path
+    parent: str = ""
 
 
 def filter_state(trials: Sequence[Trial], *states: str) -> list[Trial]:
@@ -65,11 +76,7 @@ def find_best_trial(trials: Sequence[Trial]) -> Trial | None:
 
 
 def repeat_while_away(call: Callable[[], Result], seconds: float = PATIENCE) -> Result:
-    """Make a call, and make it again every second for as long as the database is away.
-
-    Raises:
-        StoreError: it was away for longer than `seconds`.
-    """
+    """Make a call, and make it again every second while the database is away; after so many seconds a StoreError."""
     until = time.monotonic() + seconds
     while True:
         try:
@@ -85,42 +92,20 @@ class _Storage(RDBStorage):
     """Optuna's relational storage, whose calls outlive a database that is away for a while."""
 
 
-def _wait_in(call: Callable[..., Result]) -> Callable[..., Result]:
+def _outlive(call: Callable[..., Result]) -> Callable[..., Result]:
     return wraps(call)(lambda *arguments, **options: repeat_while_away(partial(call, *arguments, **options)))
 
 
-_PUBLIC = [name for name in dir(BaseStorage) if not name.startswith("_")]
 _INNER = ["_create_new_trial", "_set_trial_param", "_get_trials", "_get_stale_trial_ids", "record_heartbeat"]
-for _name in _PUBLIC + _INNER:
-    setattr(_Storage, _name, _wait_in(getattr(RDBStorage, _name)))
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker must know to join a study.
-
-    Args:
-        config: that the search starts from, under the validation protocol.
-        space: what is searched.
-        study: its name.
-        storage: URL of its database: PostgreSQL, or a SQLite file.
-        folder: of the GANs kept on this machine.
-        parent: id of the study's MLflow run; empty before there is one.
-    """
-
-    config: Config
-    space: Space
-    study: str
-    storage: str
-    folder: Path
-    parent: str = ""
+for _name in [*_INNER, *(name for name in dir(BaseStorage) if not name.startswith("_"))]:
+    setattr(_Storage, _name, _outlive(getattr(RDBStorage, _name)))
 
 
 class Study:
     """A study, opened or made.
 
     Args:
-        task: names it; with the number of trials, its seed fixes what is proposed after the same results.
+        task: names it; its seed and the number of trials fix what is proposed after the same results.
         patience: seconds to wait for a database that does not answer.
 
     Raises:
@@ -138,22 +123,41 @@ class Study:
         )
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._url = _read_url(task.storage)
-        self._entries = {key: _to_distribution(entry) for key, entry in task.space.items()}
+        self._entries: dict[str, BaseDistribution] = {}
+        for name, entry in task.space.items():
+            if isinstance(entry, Choices):
+                self._entries[name] = CategoricalDistribution(entry.values)
+            elif entry.is_whole:
+                self._entries[name] = IntDistribution(int(entry.low), int(entry.high), entry.log)
+            else:
+                self._entries[name] = FloatDistribution(entry.low, entry.high, entry.log)
+        open_storage = partial(
+            _Storage,
+            self._url.render_as_string(),
+            {"pool_pre_ping": True, "connect_args": {"timeout": 60} if self._is_sqlite else {}},
+            heartbeat_interval=self.options.heartbeat,
+            grace_period=GRACE * self.options.heartbeat,
+            heartbeat_stale_trial_callback=_put_back,
+        )
         pruner = make_pruner(self.options.pruner, scored_epochs(task.config.gan))
         make = partial(optuna.create_study, study_name=self.name, direction="maximize", load_if_exists=True)
         try:
             with self.lock(patience):  # commands that find no tables would make them all at once
-                storage = repeat_while_away(self._open_storage, patience)
+                storage = repeat_while_away(open_storage, patience)
                 self._study = make(storage=storage, pruner=pruner, sampler=RandomSampler())
         except (StoreError, ImportError, RuntimeError) as error:
             allowed = f"a database that answers ({str(error).splitlines()[0]})"
             raise _refuse(self._url.render_as_string(), allowed) from None
 
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._url.get_backend_name() == "sqlite"
+
     @contextmanager
     def lock(self, patience: float = PATIENCE) -> Iterator[None]:
         """Hold the study's lock; it is free again once its holder ends, however that ends."""
         key = hashlib.sha256(self.name.encode()).hexdigest()[:8]
-        if self._url.get_backend_name() == "sqlite":
+        if self._is_sqlite:
             with FileLock(f"{self._url.database}.{key}.lock"):
                 yield
             return
@@ -296,21 +300,11 @@ class Study:
         if trial.state == TrialState.FAIL and "error" not in trial.user_attrs and not is_repeated:
             _put_back(self._study, trial, times)
 
-    def _open_storage(self) -> RDBStorage:
-        connect = {"timeout": 60} if self._url.get_backend_name() == "sqlite" else {}
-        return _Storage(
-            self._url.render_as_string(),
-            {"pool_pre_ping": True, "connect_args": connect},
-            heartbeat_interval=self.options.heartbeat,
-            grace_period=GRACE * self.options.heartbeat,
-            heartbeat_stale_trial_callback=_put_back,
-        )
-
 
 def _put_back(study: optuna.Study, trial: Trial, times: int | None = RETRIES) -> None:
     """Put a failed trial back into the queue, so many times at most; None: always."""
     trial.user_attrs = {}  # the notes are of the lost one: its worker, its run
-    optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=times)(study, trial)
+    RetryHeartbeatStaleTrialCallback(max_retry=times)(study, trial)
 
 
 def _read_url(text: str) -> sqlalchemy.URL:
@@ -339,11 +333,3 @@ def make_pruner(kind: str, epochs: Sequence[int]) -> optuna.pruners.BasePruner:
     if kind == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=warm_up, max_resource=epochs[-1])
     return optuna.pruners.NopPruner()
-
-
-def _to_distribution(entry: Range | Choices) -> BaseDistribution:
-    if isinstance(entry, Choices):
-        return CategoricalDistribution(entry.values)
-    if entry.is_whole:
-        return IntDistribution(int(entry.low), int(entry.high), entry.log)
-    return FloatDistribution(entry.low, entry.high, entry.log)

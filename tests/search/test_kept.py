@@ -42,7 +42,9 @@ def blobs() -> GzslDataset:
     rng = torch.Generator().manual_seed(0)
     labels, number = torch.arange(480) % 12, torch.arange(480) // 12
     attributes = torch.rand(12, 4, generator=rng)
-    features = (attributes @ torch.rand(4, 12, generator=rng))[labels] + 0.3 * torch.rand(480, 12, generator=rng)
+    features = (attributes @ torch.rand(4, 12, generator=rng))[labels] + 0.3 * torch.rand(
+        480, 12, generator=rng
+    )
     seen, training, fitted = labels < 10, number < 30, labels < 8
     rows = [seen & training, fitted & training, seen & ~fitted & training, seen & ~training, ~seen]
     names = tuple(f"class {label}" for label in range(12))
@@ -60,7 +62,9 @@ def changed(**values: Any) -> Config:
     return override(TINY, flatten(values))
 
 
-def train_alone(config: Config, dataset: GzslDataset, folder: Path) -> tuple[Tensors, dict[int, Mapping[str, float]]]:
+def train_alone(
+    config: Config, dataset: GzslDataset, folder: Path
+) -> tuple[Tensors, dict[int, Mapping[str, float]]]:
     """Train from start to end on its own; return the last generator and what was logged by epoch."""
     logged: dict[int, Mapping[str, float]] = {}
 
@@ -161,7 +165,9 @@ def test_what_training_goes_on_from_is_gone_once_it_has_ended(dataset: GzslDatas
     assert states == [True, True, False]
 
 
-def test_whether_to_go_on_is_to_train_is_told_with_every_scored_epoch(dataset: GzslDataset, tmp_path: Path) -> None:
+def test_whether_to_go_on_is_to_train_is_told_with_every_scored_epoch(
+    dataset: GzslDataset, tmp_path: Path
+) -> None:
     assert [trains for _, _, trains in train_and_score(TINY, [0], dataset, tmp_path)] == [True, True, False]
     assert [trains for _, _, trains in train_and_score(TINY, [0], dataset, tmp_path)] == [False, False, False]
 
@@ -250,7 +256,9 @@ def test_two_processes_fit_the_pretrained_networks_once(dataset: GzslDataset, tm
         ({"regressor": {"lr": 0.5}}, True),
     ],
 )
-def test_whatever_shapes_a_gan_makes_it_another(changes: dict, pretrained_too: bool, dataset: GzslDataset) -> None:
+def test_whatever_shapes_a_gan_makes_it_another(
+    changes: dict, pretrained_too: bool, dataset: GzslDataset
+) -> None:
     ours, theirs = (KeptGan(config, dataset, Path("/")) for config in (TINY, changed(**changes)))
     assert ours.find_folder("gan") != theirs.find_folder("gan")
     assert (ours.find_folder("pretrained") != theirs.find_folder("pretrained")) == pretrained_too
@@ -274,7 +282,11 @@ def test_other_data_give_another_gan(dataset: GzslDataset, blobs: GzslDataset) -
     features = dataset.features.clone()
     features[0, 0] += 0.5
     views = [validation_view(blobs, 0.3, 0), validation_view(blobs, 0.2, 1)]
-    others = [replace(dataset, features=features), replace(dataset, attributes=dataset.attributes + 1), *views]
+    others = [
+        replace(dataset, features=features),
+        replace(dataset, attributes=dataset.attributes + 1),
+        *views,
+    ]
     folders = {KeptGan(TINY, one, Path("/")).find_folder("gan") for one in [dataset, *others]}
     assert len(folders) == 5
     renamed = replace(dataset, name="renamed", source="elsewhere")

@@ -20,7 +20,7 @@ import pytest
 import sqlalchemy
 import yaml
 from mlflow.tracking import MlflowClient
-from test_sweep_postgres import BINARIES, Postgres, free_port, wait_until
+from postgres import BINARIES, Postgres, free_port, wait_until
 
 from cwgan.command_line import find_layer, parse, read_layer
 from entrypoints import sweep
