@@ -20,7 +20,7 @@ from make_data import (
     write_xlsa17,
 )
 
-from cwgan.data.dataset import GzslDataset, binarize, validation_view
+from cwgan.data.dataset import GzslDataset, binarize, make_validation_view
 from cwgan.data.hdf5 import load_hdf5, save_hdf5
 from cwgan.data.xlsa17 import load_xlsa17
 from cwgan.errors import InputError
@@ -82,7 +82,7 @@ def test_the_built_in_numbers_read_back_the_same(tmp_path: Path, numbers: GzslDa
 
 
 def test_a_validation_view_reads_back_the_same(tmp_path: Path) -> None:
-    view = validation_view(tiny_dataset(), 0.3, 0)
+    view = make_validation_view(tiny_dataset(), 0.3, 0)
     save_hdf5(view, tmp_path)
     assert_same_data(load_hdf5(tmp_path, "tiny"), view)
 
