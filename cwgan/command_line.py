@@ -8,7 +8,7 @@ import difflib
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -22,13 +22,8 @@ from cwgan.errors import InputError
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if dataclasses.is_dataclass(kind))
 STAGE_SECTIONS = ("data", "monitor", "regressor", "gan", "generate", "classifier")
-ALLOWED = {
-    int: "a whole number",
-    float: "a finite number",
-    bool: "true or false",
-    str: "text, in quotes",
-    list[int]: "a list of whole numbers, as [200] or [1200,300]",
-}
+KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text, in quotes"}
+KINDS[list[int]] = "a list of whole numbers, as [200] or [1200,300]"
 
 
 @dataclass(frozen=True)
@@ -59,6 +54,10 @@ class Command:
     artifacts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     opens_run: bool = True
 
+    def takes(self, parameter: str) -> bool:
+        """Return whether there is a flag for a parameter of `Config`."""
+        return "." not in parameter or parameter.partition(".")[0] in self.sections
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -82,25 +81,24 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
     """
     parser = _make_parser(command)
     given = _parse_flags(parser, command, argv)
-    references = {name: value for name in command.references if (value := given.get(name, "").strip())}
+    own = {name: given.get(name, "").strip() for name in ("config", "variant", *command.references)}
     for name in command.required:
-        if name not in references:
+        if not own[name]:
             raise InputError(f"--{name}", "value", "nothing", command.references[name])
-    values: dict[str, Any] = {}
-    if inherited is not None:
-        values = _check_types("the configuration of the run built upon", flatten(inherited))
-    named = {kind: given.get(kind, "").strip() for kind in ("config", "variant")}
-    if not named["config"] and inherited is None:
-        named["config"] = command.config
-    layers = {kind: name for kind, name in named.items() if name}
+    layers = {"config": own.pop("config"), "variant": own.pop("variant")}
+    if inherited is None:
+        layers["config"] = layers["config"] or command.config
+    values = _check_types("the configuration of the run built upon", flatten(inherited or {}))
+    layers = {kind: name for kind, name in layers.items() if name}
     for kind, name in layers.items():
         path = find_layer(name, kind)
         values |= _check_types(path, flatten(read_layer(path)))
-    # Parsed again over the layers, as `--seeds+ 3` adds to their list.
-    parser.set_defaults({name: value for name, value in values.items() if _takes(command, name)})
+    # Parsed again over the layers, as `--seeds+ 3` adds to the list that stands there.
+    parser.set_defaults({name: value for name, value in values.items() if command.takes(name)})
     final = flatten(parser.parse_args(argv).as_dict())
-    values |= {name: value for name, value in final.items() if name in TYPES and _takes(command, name)}
-    return Arguments(_replace(Config(), values), layers, references)
+    values |= {name: value for name, value in final.items() if name in ALLOWED and command.takes(name)}
+    references = {name: value for name, value in own.items() if value}
+    return Arguments(from_dict(nested(values)), layers, references)
 
 
 def override(config: Config, values: Mapping[str, Any], source: object = "configuration") -> Config:
@@ -111,7 +109,7 @@ def override(config: Config, values: Mapping[str, Any], source: object = "config
     """
     typed = _check_types(source, values)
     try:
-        return _replace(config, typed)
+        return _replace(config, nested(typed))
     except InputError as error:
         raise InputError(source, error.field, error.got, error.allowed) from None
 
@@ -144,7 +142,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def from_dict(values: Mapping[str, Any]) -> Config:
     """Build a configuration from nested dictionaries; the inverse of `to_dict`."""
-    return _build(Config, values)
+    return _replace(Config(), values)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -163,10 +161,7 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for key, value in flat.items():
         *path, last = key.split(".")
-        place = tree
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = value
+        reduce(lambda place, part: place.setdefault(part, {}), path, tree)[last] = value
     return tree
 
 
@@ -192,21 +187,17 @@ def _parameters(kind: type, prefix: str = "") -> Iterator[tuple[str, type, Any, 
             yield prefix, kind, types[item.name], item
 
 
-TYPES = {f"{prefix}{item.name}": kind for prefix, _, kind, item in _parameters(Config)}
-"""The type of every parameter by its dotted name."""
-
-
-def _takes(command: Command, parameter: str) -> bool:
-    """Return whether a command has a flag for a parameter of `Config`."""
-    return "." not in parameter or parameter.partition(".")[0] in command.sections
+ALLOWED = {
+    f"{prefix}{item.name}": KINDS.get(kind) or f"one of {', '.join(map(repr, get_args(kind)))}"
+    for prefix, _, kind, item in _parameters(Config)
+}
+"""What every parameter takes, in words, by its dotted name."""
 
 
 def _make_parser(command: Command) -> ArgumentParser:
-    program = f"python -m entrypoints.{command.name}"
-    usage = "%(prog)s [--parameter value ...]"
-    parser = ArgumentParser(
-        prog=program, usage=usage, description=command.help, allow_abbrev=False, exit_on_error=False
-    )
+    parser = ArgumentParser(description=command.help, allow_abbrev=False, exit_on_error=False)
+    parser.prog = f"python -m entrypoints.{command.name}"
+    parser.usage = "%(prog)s [--parameter value ...]"
     own = {
         "config": f"preset in configs/, or a YAML file; empty: {command.config or 'none'}",
         "variant": "loss variant in configs/, or a YAML file; empty: none, as cycle_wgan",
@@ -218,7 +209,7 @@ def _make_parser(command: Command) -> ArgumentParser:
     defaults = flatten(to_dict(Config()))
     for prefix, section, kind, item in _parameters(Config):
         name, text = f"{prefix}{item.name}", item.metadata["help"].replace("%", "%%")
-        if _takes(command, name):
+        if command.takes(name):
             if prefix not in groups:
                 groups[prefix] = parser.add_argument_group(f"{prefix[:-1]}: {section.__doc__}")
             groups[prefix].add_argument(f"--{name}", type=kind, default=defaults[name], help=text)
@@ -231,12 +222,8 @@ def _make_value_parser() -> ArgumentParser:
 
 
 def _parse_flags(parser: ArgumentParser, command: Command, argv: Sequence[str]) -> dict[str, Any]:
-    """Return the flags that are given; print help and leave where that is asked for.
-
-    Raises:
-        InputError: about the first flag that is unknown, or that is refused when it is parsed alone.
-    """
-    known = ["config", "variant", *command.references, *(name for name in TYPES if _takes(command, name))]
+    """Return the flags that are given; an error names the first that is unknown, or refused when alone."""
+    known = ["config", "variant", *command.references, *(name for name in ALLOWED if command.takes(name))]
     starts = [place for place, word in enumerate(argv) if word.startswith("--")]
     flags = [argv[start:stop] for start, stop in pairwise([*starts, len(argv)])]
     names = [flag[0][2:].partition("=")[0].removesuffix("+") for flag in flags]
@@ -251,7 +238,7 @@ def _parse_flags(parser: ArgumentParser, command: Command, argv: Sequence[str]) 
                 parser.parse_args(flag, defaults=False)
             except ArgumentError:
                 got = " ".join([flag[0].partition("=")[2], *flag[1:]]).strip() or "nothing"
-                raise InputError("command line", name, got, _describe_type(name)) from None
+                raise InputError("command line", name, got, ALLOWED.get(name, KINDS[str])) from None
         raise InputError("command line", "flags", argv[0], "--parameter value, see --help") from None
 
 
@@ -260,35 +247,24 @@ def _check_types(source: object, flat: Mapping[str, Any]) -> dict[str, Any]:
     typed: dict[str, Any] = {}
     for key, value in flat.items():
         got = "nothing" if value is None else repr(value)
-        if any(name.startswith(f"{key}.") for name in TYPES):
+        if any(name.startswith(f"{key}.") for name in ALLOWED):
             raise InputError(source, key, got, "parameters by name, this being a section")
-        if key not in TYPES:
-            raise InputError(source, key, "an unknown parameter", nearest(key, list(TYPES)))
+        if key not in ALLOWED:
+            raise InputError(source, key, "an unknown parameter", nearest(key, list(ALLOWED)))
         if value is None:
             raise InputError(source, key, got, "a value, or leave the parameter out")
         try:
             parsed = _make_value_parser().parse_object(nested({key: value}), defaults=False)
         except ArgumentError:
-            raise InputError(source, key, value, _describe_type(key)) from None
+            raise InputError(source, key, value, ALLOWED[key]) from None
         typed |= flatten(parsed.as_dict())
     return typed
 
 
-def _describe_type(name: str) -> str:
-    """Say which values a parameter takes."""
-    kind = TYPES.get(name, str)
-    return ALLOWED.get(kind) or f"one of {', '.join(map(repr, get_args(kind)))}"
-
-
-def _replace(config: Config, values: Mapping[str, Any]) -> Config:
-    return from_dict(nested({**flatten(to_dict(config)), **values}))
-
-
-def _build(kind: type, values: Mapping[str, Any]) -> Any:
-    types = get_type_hints(kind)
-    return kind(
-        **{
-            key: _build(types[key], value) if dataclasses.is_dataclass(types[key]) else value
-            for key, value in values.items()
-        }
-    )
+def _replace(section: Any, values: Mapping[str, Any]) -> Any:
+    """Return a section, or the whole configuration, with values from nested dictionaries."""
+    changes = {
+        key: _replace(getattr(section, key), value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+    }
+    return dataclasses.replace(section, **changes)

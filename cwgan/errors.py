@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from signal import SIGINT, SIGTERM
 from types import FrameType
 
 
@@ -31,20 +32,16 @@ class Stopped(Exception):  # noqa: N818  (it is no error)
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into one KeyboardInterrupt; ignore later ones, so that runs are closed in peace."""
-    signals = [
-        number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN
-    ]
-
-    def ignore(signum: int, frame: FrameType | None) -> None:
-        """Do nothing; unlike SIG_IGN, without a complaint where a second signal was under way already."""
+    """Turn the first SIGINT or SIGTERM into a KeyboardInterrupt; ignore later ones while work is closed."""
+    heard = [number for number in (SIGINT, SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        for number in signals:
-            signal.signal(number, ignore)
+        for number in heard:
+            # SIG_IGN would complain about a second signal that is under way already.
+            signal.signal(number, lambda *_: None)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in signals}
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:

@@ -65,7 +65,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading.
 
     Raises:
-        InputError: it is missing, or not HDF5, or cut short, or turns out to be damaged while it is read.
+        InputError: it is missing, not HDF5, cut short, or found damaged while it is read.
     """
     if not path.is_file():
         raise InputError(path, "file", "nothing there", "an HDF5 file")
@@ -88,34 +88,26 @@ def dataset_of(file: h5py.File, key: str, dimensions: int, kind: str = "number")
         kind: "number" or "text".
 
     Raises:
-        InputError: it is missing, linked from elsewhere, of another kind or shape, or declared larger than what is stored.
+        InputError: it is missing, a link, of another kind or shape, or declared larger than what is stored.
     """
+    wanted = f"a {kind} dataset of {dimensions} dimension(s)"
     place: h5py.Group | h5py.Dataset = file
     for step in key.split("/"):
         link = place.get(step, getlink=True) if isinstance(place, h5py.Group) else None
         if link is None:
-            raise InputError(
-                file.filename, key, "nothing there", f"a {kind} dataset of {dimensions} dimension(s)"
-            )
+            raise InputError(file.filename, key, "nothing there", wanted)
         if not isinstance(link, h5py.HardLink):
             raise InputError(file.filename, key, "a link", "data stored in the file itself")
         place = place[step]
     if not isinstance(place, h5py.Dataset) or place.is_virtual or place.external:
-        raise InputError(
-            file.filename, key, "a group or a reference to other files", "a dataset stored in the file itself"
-        )
-    is_kind = (
-        place.dtype.kind in "fiu" if kind == "number" else h5py.check_string_dtype(place.dtype) is not None
-    )
+        found, allowed = "a group or a reference to other files", "a dataset stored in the file itself"
+        raise InputError(file.filename, key, found, allowed)
+    is_text = h5py.check_string_dtype(place.dtype) is not None
+    is_kind = place.dtype.kind in "fiu" if kind == "number" else is_text
     if not is_kind or place.shape is None or place.ndim != dimensions:
-        found = f"{place.dtype} of shape {place.shape}"
-        raise InputError(file.filename, key, found, f"a {kind} dataset of {dimensions} dimension(s)")
+        raise InputError(file.filename, key, f"{place.dtype} of shape {place.shape}", wanted)
     stored = min(place.id.get_storage_size(), file.id.get_filesize())
     if place.nbytes > DEFLATE_LIMIT * stored:
-        raise InputError(
-            file.filename,
-            key,
-            f"shape {place.shape} over {stored} stored bytes",
-            "a dataset whose values are stored",
-        )
+        found = f"shape {place.shape} over {stored} stored bytes"
+        raise InputError(file.filename, key, found, "a dataset whose values are stored")
     return place

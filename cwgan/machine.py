@@ -1,8 +1,4 @@
-"""What a run asks of the machine: threads, the precision of products, and where the GAN is trained.
-
-Large allocations are worth huge pages; PyTorch asks for them when told so before it is first used, which
-`entrypoints.launch` does (measured in docs/performance.md).
-"""
+"""What a run asks of the machine: threads, the precision of matrix products, and the device."""
 
 import torch
 
@@ -15,8 +11,8 @@ def set_up(threads: int, precision: str) -> None:
     """Prepare PyTorch for a run.
 
     Args:
-        threads: of the CPU; 0: as many as there are cores.
-        precision: of the operands of matrix products, "float32" or "bfloat16"; sums, weights and Adam's state stay float32.
+        threads: of the CPU; 0: one per core.
+        precision: "float32" or "bfloat16", the type of the operands of matrix products.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -24,10 +20,10 @@ def set_up(threads: int, precision: str) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device that "cpu", "cuda" or "auto" (a GPU where there is one) stands for.
+    """Return the device of a name: "cpu", "cuda", or "auto" for a GPU where there is one.
 
     Raises:
-        InputError: a GPU is asked for where there is none.
+        InputError: "cuda" where PyTorch sees no GPU.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("configuration", "device", "cuda", "auto or cpu: PyTorch sees no GPU here")

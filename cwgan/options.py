@@ -1,11 +1,14 @@
-"""What a parameter is: a default, a meaning, a unit and a range that is checked when its section is made."""
+"""How a parameter is declared: a default, a meaning, a unit and a range."""
 
 import dataclasses
 import math
+import operator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from cwgan.errors import InputError
+
+COMPARISONS = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
 
 
 def option(
@@ -13,40 +16,34 @@ def option(
     at_most: float | None = None, below: float | None = None,
 ) -> Any:  # fmt: skip
     """Declare one parameter: its default, its meaning, its unit and the range it must lie in."""
+    bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
     metadata = {
         "help": f"{help} [{unit}]" if unit else help,
-        "range": {"at least": at_least, "above": above, "at most": at_most, "below": below},
+        "range": {word: bound for word, bound in bounds.items() if bound is not None},
     }
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-_COMPARISONS = {
-    "at least": lambda value, bound: value >= bound,
-    "above": lambda value, bound: value > bound,
-    "at most": lambda value, bound: value <= bound,
-    "below": lambda value, bound: value < bound,
-}
-
-
 @dataclass(frozen=True)
 class Section:
-    """A group of parameters whose values are checked against their declared ranges when it is made."""
+    """A group of parameters; checks, when it is made, that every value is finite and in its range."""
 
     section: ClassVar[str] = ""
+    """What stands before its parameters' names, as "gan."."""
+
+    def __init_subclass__(cls, section: str | None = None) -> None:
+        if section is not None:
+            cls.section = section
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
-            bounds = {
-                word: bound for word, bound in item.metadata.get("range", {}).items() if bound is not None
-            }
+            value, bounds = getattr(self, item.name), item.metadata.get("range", {})
             numbers = value if isinstance(value, list) else [value]
+            allowed = " and ".join(f"{word} {bound}" for word, bound in bounds.items())
             if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-                raise InputError("configuration", f"{self.section}{item.name}", value, "a finite number")
-            if not all(
-                _COMPARISONS[word](number, bound) for word, bound in bounds.items() for number in numbers
-            ):
-                allowed = " and ".join(f"{word} {bound}" for word, bound in bounds.items())
-                raise InputError("configuration", f"{self.section}{item.name}", value, allowed)
+                allowed = "a finite number"
+            elif all(COMPARISONS[word](number, bounds[word]) for word in bounds for number in numbers):
+                continue
+            raise InputError("configuration", f"{self.section}{item.name}", value, allowed)

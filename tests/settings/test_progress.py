@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from cwgan import progress
-from cwgan.progress import epochs
+from cwgan.progress import show_epochs
 
 LOOP = """
-from cwgan.progress import epochs
-for epoch, terms in epochs(({"loss": 1 / n} for n in (1, 2, 4)), "gan", total=3):
+from cwgan.progress import show_epochs
+for epoch, terms in show_epochs(({"loss": 1 / n} for n in (1, 2, 4)), "gan", total=3):
     pass
 """
 LINE = r"gan +3/3 epochs +\d+\.\d s  loss 0\.25"
@@ -23,20 +23,20 @@ LINE = r"gan +3/3 epochs +\d+\.\d s  loss 0\.25"
 
 def test_epochs_are_numbered_from_those_done_before():
     curve = [{"loss": 3.0}, {"loss": 2.0}]
-    assert list(epochs(curve, "gan", total=7, done=5)) == [(6, {"loss": 3.0}), (7, {"loss": 2.0})]
+    assert list(show_epochs(curve, "gan", total=7, done=5)) == [(6, {"loss": 3.0}), (7, {"loss": 2.0})]
 
 
 def test_the_loop_runs_only_as_far_as_it_is_asked():
     asked = []
     curve = ({"loss": asked.append(epoch) or 0.0} for epoch in (1, 2, 3))
-    for epoch, _ in epochs(curve, "gan", total=3):
+    for epoch, _ in show_epochs(curve, "gan", total=3):
         if epoch == 2:
             break
     assert asked == [1, 2]
 
 
 def test_without_a_terminal_the_last_epoch_alone_makes_one_plain_line(capsys):
-    list(epochs([{"loss": 0.5}, {"loss": 0.25}, {"loss": 0.25}], "gan", total=3))
+    list(show_epochs([{"loss": 0.5}, {"loss": 0.25}, {"loss": 0.25}], "gan", total=3))
     printed = capsys.readouterr()
     assert re.fullmatch(LINE, printed.out.strip())
     assert printed.err == ""
@@ -44,7 +44,7 @@ def test_without_a_terminal_the_last_epoch_alone_makes_one_plain_line(capsys):
 
 def test_without_a_terminal_long_work_says_a_line_now_and_then(capsys, monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
-    list(epochs([{"loss": 0.5}, {"loss": 0.25}], "gan", total=2))
+    list(show_epochs([{"loss": 0.5}, {"loss": 0.25}], "gan", total=2))
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["1/2", "2/2"]
 
 
@@ -74,5 +74,5 @@ def test_an_error_within_the_loop_goes_on_upwards(capsys):
         raise FloatingPointError("loss")
 
     with pytest.raises(FloatingPointError):
-        list(epochs(curve(), "gan", total=2))
+        list(show_epochs(curve(), "gan", total=2))
     assert "2/2" not in capsys.readouterr().out
