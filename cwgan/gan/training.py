@@ -16,7 +16,7 @@ from cwgan.gan.checkpoint import Checkpoint, load_module, load_optimizer, module
 from cwgan.gan.fast.bfloat16 import register
 from cwgan.gan.fast.gradients import allocate, critic_backward, generator_backward, generator_forward
 from cwgan.gan.fast.graphs import StepGraph
-from cwgan.gan.networks import Critic, Generator, Regressor, SoftmaxClassifier
+from cwgan.gan.networks import Critic, Generator, Labels, Noise, Regressor, SoftmaxClassifier
 from cwgan.gan.snapshots import load_snapshots, snapshot_epochs
 
 CPU = torch.device("cpu")
@@ -24,15 +24,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class SeenRows:
-    """What the GAN learns from: real features of seen classes, and attributes.
-
-    Args:
-        features: the data set's feature matrix.
-        labels: class of every row of it.
-        rows: which rows are trained on.
-        attributes: of every class.
-        unseen_classes: classes whose attributes the unseen cycle term may use.
-    """
+    """What the GAN learns from: the seen `rows` of features and labels, and attributes of all classes."""
 
     features: Float[Tensor, "all features"]
     labels: Int64[Tensor, " all"]
@@ -56,12 +48,11 @@ class Gan:
 
     Args:
         generator, critic: the players.
-        regressor: frozen; maps features back to attributes in the cycle terms.
-        monitor: frozen; the softmax classifier over seen classes of the classification term.
+        regressor, monitor: the pretrained networks, frozen, of the cycle and classification terms.
         config: the training's parameters.
-        rng: every random choice of the training; its state is part of a checkpoint.
+        rng: every random choice of the training.
         epoch: how many epochs have been trained.
-        earlier: copies on the CPU of the generator after earlier epochs (`snapshot_epochs`), by epoch, oldest first.
+        earlier: copies of the generator after earlier epochs, on the CPU, by epoch, oldest first.
     """
 
     generator: Generator
@@ -80,7 +71,7 @@ class Gan:
         self.critic_optimizer = self._prepare(self.critic, self.critic.feature_weight)
 
     def _prepare(self, player: Generator | Critic, largest: Tensor) -> torch.optim.Adam:
-        """Give a player its gradient buffers and its optimizer."""
+        """Give a player gradient buffers and a bfloat16 copy of its largest weight; return its optimizer."""
         allocate(player)
         on_gpu = self.rng.device.type == "cuda"
         # A CUDA graph reads the learning rate where it lies in memory, so there it is a tensor.
@@ -92,18 +83,17 @@ class Gan:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint must hold to continue bit for bit."""
-        networks = {"generator": self.generator, "critic": self.critic}
-        networks |= {"regressor": self.regressor, "monitor": self.monitor}
-        networks |= {f"snapshot{place}": network for place, network in enumerate(self.earlier.values())}
+        networks = {name: getattr(self, name) for name in ("generator", "critic", "regressor", "monitor")}
+        earlier = {f"snapshot{place}": network for place, network in enumerate(self.earlier.values())}
         return {
-            **module_tensors(**networks),
+            **module_tensors(**networks, **earlier),
             **optimizer_tensors("generator_optimizer", self.generator_optimizer),
             **optimizer_tensors("critic_optimizer", self.critic_optimizer),
             "rng.state": self.rng.get_state(),
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint: take over its players, optimizers, random state, epoch and snapshots.
+        """Take over the players, their optimizers and snapshots, the random state and epoch of a checkpoint.
 
         Raises:
             InputError: it is not of a GAN, or of networks of other sizes.
@@ -123,7 +113,7 @@ class Gan:
         self.earlier = dict(reversed(list(newest_first)))
 
     def keep_snapshot(self) -> None:
-        """Before an epoch, copy the generator if later rows need it as it is, and drop the copies that none needs."""
+        """Before an epoch: copy the generator if later rows need it, drop the copies that none needs."""
         needed = snapshot_epochs(self.config, self.epoch + 1)[:-1]
         if self.epoch in needed:
             self.earlier[self.epoch] = copy.deepcopy(self.generator).cpu()
@@ -132,16 +122,13 @@ class Gan:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch of training comes to.
+    """An epoch of training, from 1.
 
     Args:
-        number: of the epoch, from 1.
-        terms: the epoch's mean of every term, by name, unweighted: critic, wasserstein, gradient_penalty, generator,
-            adversarial, and of cycle, unseen_cycle and classification those of weight above 0.
-        generators: those that synthetic rows are drawn from at this epoch, by epoch, oldest first; the last is the
-            one that is being trained.
-        is_scored: whether it is one of the `scored_epochs`.
-        is_savepoint: whether `config.save` asks for it.
+        terms: the epoch's mean of every term, unweighted, by name: critic, wasserstein, gradient_penalty,
+            generator, adversarial, and of cycle, unseen_cycle and classification those of weight above 0.
+        generators: those that make the synthetic rows, by epoch, oldest first; the last is still in training.
+        is_scored, is_savepoint: whether the configuration wants it scored, and saved.
     """
 
     number: int
@@ -160,12 +147,8 @@ def build_gan(
     monitor: SoftmaxClassifier,
     device: torch.device = CPU,
 ) -> Gan:
-    """Return an untrained GAN on a device; sizes come from the data set, the rest from the configuration.
-
-    The first weights are drawn on the CPU, so that they are the same on every device.
-    """
-    hidden, slope = config.hidden_size, config.leaky_slope
-    noise_size = config.noise_size or attribute_size
+    """Return an untrained GAN on a device; its weights are drawn on the CPU, so that all devices begin alike."""
+    hidden, slope, noise_size = config.hidden_size, config.leaky_slope, config.noise_size or attribute_size
     generator = Generator(attribute_size, noise_size, hidden, feature_size, slope, rng, config.output)
     critic = Critic(feature_size, attribute_size, hidden, slope, rng)
     if device != CPU:
@@ -174,7 +157,7 @@ def build_gan(
 
 
 def scored_epochs(config: GanConfig) -> list[int]:
-    """Return the epochs to score: the multiples of `score_every`, and the last; none where that is 0."""
+    """Return the epochs to score: the multiples of `score_every`, and the last; none if that is 0."""
     every, last = config.score_every, config.epochs
     return sorted({*range(every, last + 1, every), last}) if every else []
 
@@ -182,26 +165,25 @@ def scored_epochs(config: GanConfig) -> list[int]:
 def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
     """Train until `config.epochs`; every `next` trains one epoch.
 
-    An epoch is rows // batch_size generator steps, each after `critic_steps` critic steps on fresh batches. Rows that
-    fill no batch wait for a later epoch's order.
+    An epoch is rows // batch_size generator steps, each after `critic_steps` critic steps on fresh batches. Rows
+    that fill no batch wait for a later epoch's order.
 
     Raises:
         FloatingPointError: a term is no longer finite.
     """
-    config = gan.config
+    config, scored = gan.config, scored_epochs(gan.config)
     batch_size = min(config.batch_size, len(data.rows))
     steps = len(data.rows) // batch_size
-    scored = scored_epochs(config)
 
-    def take_steps(batches: Int64[Tensor, "steps batch"]) -> dict[str, Tensor]:
+    def take_steps(batches: Int64[Tensor, "critic_steps batch"]) -> dict[str, Tensor]:
         critic_terms = [critic_step(gan, data, batch) for batch in batches]
         return {**_average(critic_terms), **generator_step(gan, data, batches[-1])}
 
     step = StepGraph(take_steps, gan.rng) if gan.rng.device.type == "cuda" else take_steps
     while gan.epoch < config.epochs:
         gan.keep_snapshot()
-        _set_lr(gan.critic_optimizer, config.critic_lr, config.critic_lr_decay, gan.epoch)
-        _set_lr(gan.generator_optimizer, config.generator_lr, config.generator_lr_decay, gan.epoch)
+        _set_lr(gan.critic_optimizer, config.critic_lr / (1 + config.critic_lr_decay * gan.epoch))
+        _set_lr(gan.generator_optimizer, config.generator_lr / (1 + config.generator_lr_decay * gan.epoch))
         totals: dict[str, Tensor] = {}
         for batches in _draw_batches(gan, data.rows, steps, batch_size):
             for name, value in step(batches).items():
@@ -217,7 +199,7 @@ def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
         yield Epoch(gan.epoch, means, generators, gan.epoch in scored, is_savepoint)
 
 
-def critic_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> dict[str, Tensor]:
+def critic_step(gan: Gan, data: SeenRows, rows: Labels) -> dict[str, Tensor]:
     """Take one step of the critic on real rows and as many fakes of the same classes; return its terms."""
     real, attributes = data.features[rows], data.attributes[data.labels[rows]]
     _, fake = generator_forward(gan.generator, attributes, _draw_noise(gan, len(rows)))
@@ -227,7 +209,7 @@ def critic_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> dict
     return terms
 
 
-def generator_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> dict[str, Tensor]:
+def generator_step(gan: Gan, data: SeenRows, rows: Labels) -> dict[str, Tensor]:
     """Take one step of the generator on the classes of some rows; return its terms."""
     config, labels, batch = gan.config, data.labels[rows], len(rows)
     attributes, noise = data.attributes[labels], _draw_noise(gan, batch)
@@ -237,17 +219,13 @@ def generator_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> d
         noise = torch.cat([noise, _draw_noise(gan, batch)])
     hidden, fake = generator_forward(gan.generator, attributes, noise)
 
-    # Autograd sees the terms only as functions of the fake features.
-    fake.requires_grad_()
     weights = {
-        "cycle": config.cycle_weight,
-        "unseen_cycle": config.unseen_cycle_weight,
-        "classification": config.classification_weight,
+        name: getattr(config, f"{name}_weight") for name in ("cycle", "unseen_cycle", "classification")
     }
     cycle = losses.legacy_cycle if config.legacy_cycle else losses.cycle
-    terms = losses.generator_loss(
-        gan.critic, gan.regressor, gan.monitor, fake, attributes, labels, weights, cycle
-    )
+    networks = gan.critic, gan.regressor, gan.monitor
+    # Autograd sees the terms only as functions of the fake features.
+    terms = losses.generator_loss(*networks, fake.requires_grad_(), attributes, labels, weights, cycle)
     (gradient,) = torch.autograd.grad(terms["generator"], fake)
 
     generator_backward(gan.generator, attributes, noise, hidden, fake, gradient)
@@ -255,29 +233,26 @@ def generator_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> d
     return terms
 
 
+def _draw_batches(gan: Gan, rows: Tensor, steps: int, size: int) -> Int64[Tensor, "steps critic_steps batch"]:
+    """Shuffle the rows once for each critic step that precedes a generator step; cut each order into batches."""
+    draws, device = gan.config.critic_steps, gan.rng.device
+    orders = [torch.randperm(len(rows), generator=gan.rng, device=device) for _ in range(draws)]
+    return rows[torch.cat([order[: steps * size] for order in orders])].view(steps, draws, size)
+
+
+def _draw_noise(gan: Gan, rows: int) -> Noise:
+    return torch.randn(rows, gan.generator.noise_size, generator=gan.rng, device=gan.rng.device)
+
+
 def _average(terms: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    if len(terms) == 1:  # the usual case, not worth three more operations in every step
+    if len(terms) == 1:  # the usual case, not worth more operations in every step
         return terms[0]
     return {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
 
 
-def _draw_batches(
-    gan: Gan, rows: Int64[Tensor, " rows"], steps: int, batch_size: int
-) -> Int64[Tensor, "steps critic_steps batch"]:
-    """Shuffle the rows once for each of the critic's steps, and cut each order into batches."""
-    draws, device = gan.config.critic_steps, gan.rng.device
-    orders = [torch.randperm(len(rows), generator=gan.rng, device=device) for _ in range(draws)]
-    return rows[torch.cat([order[: steps * batch_size] for order in orders])].view(steps, draws, batch_size)
-
-
-def _draw_noise(gan: Gan, rows: int) -> Float[Tensor, "rows noise"]:
-    return torch.randn(rows, gan.generator.noise_size, generator=gan.rng, device=gan.rng.device)
-
-
-def _set_lr(optimizer: torch.optim.Optimizer, lr: float, decay: float, epoch: int) -> None:
-    value = lr / (1 + decay * epoch)
+def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(value)
+            group["lr"].fill_(lr)
         else:
-            group["lr"] = value
+            group["lr"] = lr
