@@ -23,7 +23,7 @@ OURS = "a checkpoint written by this program"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint as read: its path, its tensors by dotted name, its facts (kind, epoch, config, data)."""
+    """A checkpoint as read: its tensors by dotted name, and its facts (kind, epoch, config, data)."""
 
     path: Path
     tensors: dict[str, Tensor]
@@ -34,10 +34,8 @@ class Checkpoint:
         split = [(*key.partition("."), value) for key, value in self.tensors.items()]
         tensors = {rest: value for part, _, rest, value in split if part == name}
         if not tensors:
-            parts = ", ".join(sorted({part for part, *_ in split}))
-            raise InputError(
-                self.path, name, "nothing of that name", f"a checkpoint with it; here are {parts}"
-            )
+            allowed = f"a checkpoint with it; here are {', '.join(sorted({part for part, *_ in split}))}"
+            raise InputError(self.path, name, "nothing of that name", allowed)
         return tensors
 
 
@@ -46,11 +44,7 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint; it appears whole or not at all, and the same content gives the same bytes.
 
-    Args:
-        path: of the file.
-        tensors: by dotted name.
-        kind, epoch: what it holds, as "gan", and how many epochs that was trained.
-        config, dataset: what it was trained with (nested) and on; only `describe(dataset)` is kept.
+    Its kind, as "gan", is what was trained for so many epochs with a (nested) configuration on a data set.
     """
     facts = {"format": FORMAT, "kind": kind, "epoch": epoch, "config": config, "data": describe(dataset)}
     with written_whole(path) as temporary:
@@ -59,11 +53,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
-
-    Raises:
-        InputError: it is missing, damaged, of another program or of an unknown format.
-    """
+    """Read a checkpoint; InputError if it is missing, damaged, of another program or of an unknown format."""
     facts = read_facts(path)
     with safe_open(path, framework="pt") as file:
         return Checkpoint(path, {key: file.get_tensor(key) for key in file.keys()}, facts)  # noqa: SIM118
@@ -131,11 +121,7 @@ def load_regressor(checkpoint: Checkpoint) -> Regressor:
 
 
 def load_module(module: Module, checkpoint: Checkpoint, name: str) -> Module:
-    """Copy one part of a checkpoint into a module and return it.
-
-    Raises:
-        InputError: there is no such part, or a parameter is missing or of another shape.
-    """
+    """Copy one part of a checkpoint into a module and return that; InputError if they do not fit."""
     try:
         module.load_state_dict(checkpoint.part(name))
     except RuntimeError as error:
@@ -144,9 +130,9 @@ def load_module(module: Module, checkpoint: Checkpoint, name: str) -> Module:
     return module
 
 
-def module_tensors(**modules: nn.Module | None) -> dict[str, Tensor]:
-    """Return the tensors of several modules under their names; None is left out."""
-    states = {name: module.state_dict() for name, module in modules.items() if module}
+def module_tensors(**modules: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of several modules under their names."""
+    states = {name: module.state_dict() for name, module in modules.items()}
     return {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
 
 

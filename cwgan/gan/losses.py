@@ -11,14 +11,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from cwgan.gan.networks import Attributes, Features, Labels, Scores, SoftmaxClassifier
+from cwgan.gan.networks import SoftmaxClassifier
+from cwgan.gan.shapes import Attributes, Features, Labels, Logits, Mix, Scalar, Scores
 
-Scalar = Float[Tensor, ""]
-Logits = Float[Tensor, "batch classes"]
 Function = Callable[..., Tensor]
-Mix = Float[Tensor, "batch mixed"]
-Counts = Int64[Tensor, " classes"]
-Priors = Float[Tensor, " classes"]
 Objective = Callable[[Tensor, Tensor], Tensor]
 """A loss of a network's outputs and their targets, as a mean over the batch."""
 
@@ -26,14 +22,13 @@ Objective = Callable[[Tensor, Tensor], Tensor]
 def critic_loss(
     critic: Function, real: Features, fake: Features, attributes: Attributes, mix: Mix, penalty_weight: float
 ) -> dict[str, Scalar]:
-    """Return critic = penalty_weight * gradient_penalty - wasserstein, to be minimized, and its terms by name.
+    """Return critic = penalty_weight * gradient_penalty - wasserstein, the loss, and its terms by name.
 
     Args:
         critic: D(x, a), one number per row.
         real, fake: features of the same classes, row by row; constant here.
         attributes: of those classes.
-        mix: share of the real features at the points of the penalty, from `mixing_weights`.
-        penalty_weight: of the gradient penalty.
+        mix: share of the real features where the penalty is taken, from `mixing_weights`.
 
     Source: Gulrajani et al. 2017, algorithm 1 (arXiv 1704.00028); the critic sees the attributes too.
     """
@@ -49,25 +44,21 @@ def generator_loss(
     critic: Function,
     regressor: Function,
     monitor: SoftmaxClassifier,
-    fake: Float[Tensor, "rows features"],
-    attributes: Float[Tensor, "rows attributes"],
+    fake: Features,
+    attributes: Attributes,
     labels: Int64[Tensor, " seen"],
     weights: Mapping[str, float],
     cycle_term: Objective,
 ) -> dict[str, Scalar]:
-    """Return generator = adversarial + sum of weight * term, to be minimized, and its terms by name.
+    """Return generator = adversarial + sum of weight * term, the loss, and its terms by name.
 
     Args:
-        critic: D(x, a), one number per row.
-        regressor: R(x), the attributes that features speak of.
-        monitor: the classifier of the classification term.
+        critic, regressor, monitor: D(x, a), R(x) and the classifier of the classification term.
         fake: G(a, z), rows of seen classes; below them rows of unseen ones if their cycle term is wanted.
         attributes: what each row was generated from.
         labels: class of each row of seen classes.
         weights: of cycle, unseen_cycle and classification; a term of weight 0 is not computed.
         cycle_term: `cycle` or `legacy_cycle`.
-
-    Source: Felix et al. 2018, section 4 (arXiv 1808.00136).
     """
     sizes = [len(labels), len(fake) - len(labels)]
     (seen, unseen), (seen_attributes, unseen_attributes) = fake.split(sizes), attributes.split(sizes)
@@ -91,9 +82,7 @@ def wasserstein_estimate(real_scores: Scores, fake_scores: Scores) -> Scalar:
 
 
 def gradient_penalty(input_gradients: Features) -> Scalar:
-    """How far the critic's slope is from one: GP = mean (|grad_x D(x, a)|_2 - 1)^2.
-
-    Its gradients are those with respect to features x mixed from real and fake ones.
+    """How far the critic's slope is from one: mean (|grad_x D(x, a)|_2 - 1)^2, with x mixed of real and fake.
 
     Source: Gulrajani et al. 2017, Improved Training of Wasserstein GANs, equation 3 (arXiv 1704.00028).
     """
@@ -101,13 +90,10 @@ def gradient_penalty(input_gradients: Features) -> Scalar:
 
 
 def mixing_weights(batch: int, features: int, mixing: str, rng: torch.Generator) -> Mix:
-    """Draw the share of the real features in each mix, uniform in [0, 1): one column, or as many as features.
+    """Draw the share of the real features in each mix, uniform in [0, 1).
 
-    Args:
-        batch, features: size of what is mixed.
-        mixing: "per_sample", one weight per row (Gulrajani et al. 2017, algorithm 1), or "per_element", one per
-            entry (the original code).
-        rng: draws them.
+    One share per row if mixing is "per_sample" (Gulrajani et al. 2017, algorithm 1), one per entry if it is
+    "per_element" (the original code).
     """
     return torch.rand(batch, 1 if mixing == "per_sample" else features, generator=rng, device=rng.device)
 
@@ -121,11 +107,7 @@ def adversarial(fake_scores: Scores) -> Scalar:
 
 
 def cycle(reconstructed: Attributes, attributes: Attributes) -> Scalar:
-    """How well synthetic features lead back to their attributes: mean (a - R(G(a, z)))^2.
-
-    Args:
-        reconstructed: R(G(a, z)), row by row.
-        attributes: what each row was generated from.
+    """How well synthetic features lead back to their attributes, row by row: mean (a - R(G(a, z)))^2.
 
     Source: Felix et al. 2018, equation 5 (arXiv 1808.00136).
 
@@ -147,26 +129,24 @@ def classification(logits: Logits, targets: Labels) -> Scalar:
     return functional.cross_entropy(logits, targets)
 
 
-def adjusted_classification(logits: Logits, targets: Labels, log_priors: Priors) -> Scalar:
+def adjusted_classification(logits: Logits, targets: Labels, log_priors: Float[Tensor, " classes"]) -> Scalar:
     """Cross-entropy with class priors: -mean log softmax(logits + log prior)[target].
 
-    With the priors of the training rows, the logits alone answer as if all classes were equally likely. A higher
-    prior of the seen classes moves answers towards unseen ones.
+    With the priors of the training rows, the logits alone answer as if all classes were equally likely. A
+    higher prior of the seen classes moves answers towards unseen ones.
 
     Source: Chen et al. 2022, Zero-Shot Logit Adjustment, section 4 (arXiv 2204.11822).
     """
     return functional.cross_entropy(logits + log_priors, targets)
 
 
-def zero_shot_log_priors(counts: Counts, is_unseen: Bool[Tensor, " classes"], seen_prior: float) -> Priors:
+def zero_shot_log_priors(
+    counts: Int64[Tensor, " classes"], is_unseen: Bool[Tensor, " classes"], seen_prior: float
+) -> Float[Tensor, " classes"]:
     """Return the log priors of zero-shot logit adjustment: log p(y) = log p(y | side) + log p(side).
 
-    p(y | side) is the class's share of its side's rows, seen or unseen; p(seen) / p(unseen) = `seen_prior`.
-
-    Args:
-        counts: training rows of every class, at least one each.
-        is_unseen: which classes are unseen.
-        seen_prior: the ratio; above 1 it favours unseen classes in the answers.
+    p(y | side) is the class's share of its side's training rows, seen or unseen; `counts` must be above 0.
+    p(seen) / p(unseen) = `seen_prior`; above 1 it favours unseen classes in the answers.
 
     Source: as `adjusted_classification`; the ratio is a hyper-parameter of that paper (30 to 1000 there).
     """

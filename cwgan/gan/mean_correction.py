@@ -7,32 +7,26 @@ activation.
 """
 
 import torch
-from jaxtyping import Float32
-from torch import Tensor
 from torch.nn import functional
 
-from cwgan.gan.synthesis import Chunks, ClassAttributes, RowLabels
-
-Means = Float32[Tensor, "classes features"]
+from cwgan.gan.shapes import Chunks, ClassAttributes, ClassMeans, Features, Labels, RowLabels
 
 
 def predict_means(
-    features: Float32[Tensor, "rows features"], labels: RowLabels, attributes: ClassAttributes, ridge: float
-) -> Means:
+    features: Features, labels: Labels, attributes: ClassAttributes, ridge: float
+) -> ClassMeans:
     """Return the mean of every class: of its rows if it has any, else as kernel ridge regression predicts it.
 
     m(a) = m0 + k(a) (K + ridge I)^-1 (M - m0), with M the means of the classes that have rows, m0 their mean,
-    and K and k(a) the cosines of these classes' attributes with one another and with a, all less these
-    attributes' mean.
+    and K and k(a) the cosines of their attributes with one another and with a, all less their mean.
 
     Args:
         features, labels: the training rows.
         attributes: of all classes.
         ridge: weight of the penalty, above 0; it is added to cosines, 1 on the diagonal.
 
-    Source: Changpinyo et al. 2017, Predicting Visual Exemplars of Unseen Classes (arXiv 1605.08151).
-
-    Note: they use support vector regression with a Gaussian kernel.
+    Source: Changpinyo et al. 2017, Predicting Visual Exemplars of Unseen Classes (arXiv 1605.08151), who use
+    support vector regression with a Gaussian kernel.
     """
     seen, place, counts = labels.unique(return_inverse=True, return_counts=True)
     zeros = torch.zeros(len(seen), features.shape[1], dtype=torch.float64)
@@ -45,13 +39,8 @@ def predict_means(
     return predicted.index_copy_(0, seen, means).float()
 
 
-def find_shifts(means: Means, labels: RowLabels, chunks: Chunks) -> Means:
-    """Return the wanted mean less that of the rows, by class; 0 for a class without rows.
-
-    Args:
-        means: wanted, by class.
-        labels, chunks: the rows, of which only one chunk is held at a time.
-    """
+def find_shifts(means: ClassMeans, labels: RowLabels, chunks: Chunks) -> ClassMeans:
+    """Return the wanted means less those of the rows, read chunk by chunk; 0 for a class without rows."""
     sums, counts = torch.zeros_like(means, dtype=torch.float64), torch.bincount(labels, minlength=len(means))
     start = 0
     for chunk in chunks:
@@ -61,7 +50,7 @@ def find_shifts(means: Means, labels: RowLabels, chunks: Chunks) -> Means:
     return torch.where(counts[:, None] > 0, shifts, 0.0).float()
 
 
-def move(labels: RowLabels, chunks: Chunks, shifts: Means) -> Chunks:
+def move(labels: RowLabels, chunks: Chunks, shifts: ClassMeans) -> Chunks:
     """Add to every row the shift of its class, chunk by chunk."""
     start = 0
     for chunk in chunks:

@@ -1,27 +1,21 @@
 """The four networks: conditional generator, conditional critic, linear regressor, softmax classifier.
 
-The first layer of generator and critic has two inputs. Its weight is stored as two blocks, one per input, so
-that the part of the attributes is computed once for many rows, and the critic's gradient with respect to the
-features needs no slice of a weight. Source: Felix et al. 2018 (arXiv 1808.00136), section 5, and the original
-code.
+The first layer of generator and critic has two inputs. Its weight is stored as one block per input: the part
+of the attributes is computed once for many rows, and the gradient of the features needs no slice.
+
+Source: Felix et al. 2018 (arXiv 1808.00136), section 5, and the original code.
 """
 
 import math
 from typing import TypeVar
 
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cwgan.gan.fast.bfloat16 import add_multiply_transposed
+from cwgan.gan.shapes import Attributes, Features, Hidden, Labels, Logits, Noise, Rows, Scores
 
-Features = Float[Tensor, "batch features"]
-Attributes = Float[Tensor, "batch attributes"]
-Noise = Float[Tensor, "batch noise"]
-Hidden = Float[Tensor, "batch hidden"]
-Labels = Int64[Tensor, " batch"]
-Scores = Float[Tensor, " batch"]
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -30,7 +24,7 @@ class Generator(nn.Module):
 
     Args:
         attribute_size, noise_size, hidden_size, feature_size: numbers of entries.
-        leaky_slope: slope of LeakyReLU below zero.
+        slope: of LeakyReLU below zero.
         rng: draws the weights (Xavier uniform; biases are zero).
         output: the last activation, "relu", "sigmoid" or "linear" (none).
     """
@@ -41,12 +35,12 @@ class Generator(nn.Module):
         noise_size: int,
         hidden_size: int,
         feature_size: int,
-        leaky_slope: float,
+        slope: float,
         rng: torch.Generator,
         output: str = "relu",
     ) -> None:
         super().__init__()
-        self.leaky_slope, self.output = leaky_slope, output
+        self.leaky_slope, self.output = slope, output
         inputs = attribute_size + noise_size
         self.attribute_weight = _xavier(hidden_size, attribute_size, inputs, rng)
         self.noise_weight = _xavier(hidden_size, noise_size, inputs, rng)
@@ -84,21 +78,13 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """D(x, a): how real features look for the attributes; one hidden LeakyReLU layer, one linear output.
-
-    Args: as for `Generator`.
-    """
+    """D(x, a): how real features look for the attributes; as `Generator`, but for its one linear output."""
 
     def __init__(
-        self,
-        feature_size: int,
-        attribute_size: int,
-        hidden_size: int,
-        leaky_slope: float,
-        rng: torch.Generator,
+        self, feature_size: int, attribute_size: int, hidden_size: int, slope: float, rng: torch.Generator
     ) -> None:
         super().__init__()
-        self.leaky_slope = leaky_slope
+        self.leaky_slope = slope
         inputs = feature_size + attribute_size
         self.feature_weight = _xavier(hidden_size, feature_size, inputs, rng)
         self.attribute_weight = _xavier(hidden_size, attribute_size, inputs, rng)
@@ -144,9 +130,7 @@ class SoftmaxClassifier(nn.Module):
 
     classes: Tensor
 
-    def __init__(
-        self, feature_size: int, classes: Int64[Tensor, " answers"], rng: torch.Generator, relu: bool = False
-    ) -> None:
+    def __init__(self, feature_size: int, classes: Rows, rng: torch.Generator, relu: bool = False) -> None:
         super().__init__()
         self.relu = relu
         weight = torch.empty(len(classes), feature_size)
@@ -155,13 +139,16 @@ class SoftmaxClassifier(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(classes)))
         self.register_buffer("classes", classes.clone())
 
-    def forward(self, features: Features) -> Float[Tensor, "batch answers"]:
+    def forward(self, features: Features) -> Logits:
         logits = functional.linear(features, self.weight, self.bias)
         return functional.relu(logits) if self.relu else logits
 
     def targets(self, labels: Labels) -> Labels:
-        """Return each label's place among the logits; some place for a label that it cannot answer."""
+        """Return each label's place among the logits; any place for a label that it cannot answer."""
         return torch.searchsorted(self.classes, labels).clamp(max=len(self.classes) - 1)
+
+
+Linear = Regressor | SoftmaxClassifier
 
 
 def freeze(module: Module) -> Module:

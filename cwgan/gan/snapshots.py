@@ -14,7 +14,8 @@ import torch
 from cwgan.config import GanConfig
 from cwgan.gan.checkpoint import Checkpoint, load_generator
 from cwgan.gan.networks import Generator
-from cwgan.gan.synthesis import Chunks, ClassAttributes, RowLabels, synthesize
+from cwgan.gan.shapes import Chunks, ClassAttributes, RowLabels
+from cwgan.gan.synthesis import synthesize
 
 
 def snapshot_epochs(config: GanConfig, epoch: int) -> list[int]:
@@ -36,10 +37,9 @@ def load_snapshots(checkpoint: Checkpoint) -> list[Generator]:
 def synthesize_from(
     generators: Sequence[Generator], attributes: ClassAttributes, labels: RowLabels, rng: torch.Generator
 ) -> tuple[RowLabels, Chunks]:
-    """Let generators of equal sizes make the rows of every class in equal parts; else as `synthesize`.
+    """Let generators of equal sizes make equal parts of each class's rows, each as `synthesize` does.
 
-    Returns:
-        The labels in the order of the rows made, and the rows, chunk by chunk.
+    Returns the labels in the order of the rows made, and the rows, chunk by chunk.
     """
     shares = [labels[place :: len(generators)] for place in range(len(generators))]
     pairs = zip(generators, shares, strict=True)

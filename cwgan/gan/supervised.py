@@ -4,42 +4,30 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64, Shaped
-from torch import Tensor
 
 from cwgan.config import FitConfig
-from cwgan.gan.fast.gradients import Linear, allocate, linear_backward
+from cwgan.gan.fast.gradients import allocate, linear_backward
 from cwgan.gan.losses import Objective
-from cwgan.gan.networks import SoftmaxClassifier
-
-Features = Float[Tensor, "all features"]
-Targets = Shaped[Tensor, "all ..."]
-Rows = Int64[Tensor, " rows"]
+from cwgan.gan.networks import Linear, SoftmaxClassifier
+from cwgan.gan.shapes import AllFeatures, AllTargets, Rows
 
 
 def fit(
     model: Linear,
     objective: Objective,
-    features: Features,
-    targets: Targets,
+    features: AllFeatures,
+    targets: AllTargets,
     rows: Rows,
     config: FitConfig,
     rng: torch.Generator,
 ) -> Iterator[dict[str, float]]:
-    """Minimize an objective by minibatch Adam; every `next` trains one epoch.
-
-    Args:
-        objective: of outputs and targets, a mean over the batch.
-        features, targets: one row each per sample.
-        rows: which of them to train on.
-        config: epochs, batch size, learning rate and its decay, weight decay.
-        rng: orders the rows.
+    """Minimize an objective over some rows by minibatch Adam; every `next` trains one epoch.
 
     Yields:
         "loss": the objective's mean over the rows, as it was while the epoch's steps were taken.
 
     Raises:
-        FloatingPointError: the objective is no longer finite.
+        FloatingPointError: the loss is no longer finite.
 
     Note: the weight decay is the original's, 0.5 * weight_decay * |W|^2 added to the objective, not AdamW's.
     """
@@ -65,7 +53,7 @@ def fit(
 
 @torch.no_grad()
 def held_out_metrics(
-    model: Linear, objective: Objective, features: Features, targets: Targets, rows: Rows
+    model: Linear, objective: Objective, features: AllFeatures, targets: AllTargets, rows: Rows
 ) -> dict[str, float]:
     """Return the objective on rows not trained on, and the accuracy if the targets are classes."""
     outputs = model(features[rows])

@@ -4,7 +4,6 @@
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -12,31 +11,19 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
-from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.files import dataset_of, open_hdf5, written_whole
 from cwgan.gan.networks import Generator
-
-RowLabels = Int64[Tensor, " rows"]
-ClassAttributes = Float32[Tensor, "classes attributes"]
-Chunks = Iterator[Float32[Tensor, "chunk features"]]
-"""Some of the rows at a time, in order."""
+from cwgan.gan.shapes import AllFeatures, Chunks, ClassAttributes, RowLabels, Rows
 
 CHUNK = 1024
 """Rows generated at a time. It is fixed, as the last digits of the products might depend on it."""
 
 
 def synthetic_labels(domain: str, counts: list[int], dataset: GzslDataset) -> RowLabels:
-    """Return the label of every row to generate, class by class.
-
-    Args:
-        domain: "unseen", "seen" or "all" (unseen first).
-        counts: rows per class; for "all" of unseen and of seen classes.
-        dataset: says which classes are which.
-    """
+    """Return the label of every row to make, class by class; "all" has two counts, unseen classes first."""
     seen, unseen = dataset.seen_classes, dataset.unseen_classes
     sides = {"unseen": [unseen], "seen": [seen], "all": [unseen, seen]}[domain]
     return torch.cat([side.repeat_interleave(count) for side, count in zip(sides, counts, strict=True)])
@@ -48,13 +35,7 @@ def synthesize(
     """Generate one row of features per label, at most `CHUNK` rows at a time, in the order of the labels.
 
     What attributes add to the hidden layer is computed once per class, and the layer is built in place;
-    memory does not depend on the number of rows.
-
-    Args:
-        generator: trained.
-        attributes: of every class.
-        labels: class of every row wanted.
-        rng: draws the noise; the same state gives the same features.
+    memory does not depend on the number of rows. `rng` draws the noise on the CPU.
     """
     device = generator.hidden_bias.device
     classes, position = labels.unique(return_inverse=True)
@@ -89,21 +70,11 @@ class SyntheticFile:
 
 
 def write_synthetic(
-    path: Path,
-    dataset: GzslDataset,
-    labels: RowLabels,
-    chunks: Chunks,
-    info: Mapping[str, str],
-    real_rows: Tensor,
+    path: Path, dataset: GzslDataset, labels: RowLabels, chunks: Chunks, info: dict[str, str], real_rows: Rows
 ) -> None:
-    """Write synthetic features as they are made; the file appears whole or not at all.
+    """Write features as they are made, with plain facts, `info`; the file appears whole or not at all.
 
-    Args:
-        path: of the file.
-        dataset: of the attributes and the real rows.
-        labels, chunks: classes and features of the synthetic rows.
-        info: plain facts that are kept in the file.
-        real_rows: rows of the data set that come before the synthetic ones; may be empty.
+    The `real_rows` of the data set, which may be none, come before the synthetic rows, `labels` and `chunks`.
     """
     all_labels, start = torch.cat([dataset.labels[real_rows], labels]), 0
     real_chunks = (dataset.features[rows] for rows in real_rows.split(CHUNK))
@@ -122,11 +93,7 @@ def write_synthetic(
 
 
 def inspect_synthetic(path: Path) -> SyntheticFile:
-    """Read what a synthetic file says of itself, without its features.
-
-    Raises:
-        InputError: it is missing, damaged or of another layout.
-    """
+    """Read what a file says of itself; InputError if it is missing, damaged or of another layout."""
     with open_hdf5(path) as file:
         rows, feature_size = dataset_of(file, "train/X", 2).shape
         labels = dataset_of(file, "train/Y", 1).shape[0]
@@ -137,14 +104,8 @@ def inspect_synthetic(path: Path) -> SyntheticFile:
     return SyntheticFile(path, info, rows, feature_size)
 
 
-def read_synthetic(
-    source: SyntheticFile, features: Float32[Tensor, "rows features"], class_count: int
-) -> RowLabels:
-    """Read the features of a synthetic file into a matrix of its size, and return the labels.
-
-    Raises:
-        InputError: a label has no class, or a feature is not finite.
-    """
+def read_synthetic(source: SyntheticFile, features: AllFeatures, class_count: int) -> RowLabels:
+    """Read the features into a matrix of their size, return the labels; InputError if any is no use."""
     source.read_features(features.numpy())
     with open_hdf5(source.path) as file:
         labels = torch.from_numpy(file["train/Y"][:].astype(np.int64))
@@ -158,7 +119,5 @@ def read_synthetic(
 
 def generator_fingerprint(generator: Generator) -> str:
     """Return 16 hex digits that stand for the generator's weights."""
-    digest = hashlib.sha256()
-    for parameter in generator.parameters():
-        digest.update(parameter.detach().cpu().numpy().data)
-    return digest.hexdigest()[:16]
+    weights = b"".join(parameter.detach().cpu().numpy().tobytes() for parameter in generator.parameters())
+    return hashlib.sha256(weights).hexdigest()[:16]

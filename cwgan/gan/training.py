@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from cwgan.config import GanConfig
@@ -16,7 +16,8 @@ from cwgan.gan.checkpoint import Checkpoint, load_module, load_optimizer, module
 from cwgan.gan.fast.bfloat16 import register
 from cwgan.gan.fast.gradients import allocate, critic_backward, generator_backward, generator_forward
 from cwgan.gan.fast.graphs import StepGraph
-from cwgan.gan.networks import Critic, Generator, Labels, Noise, Regressor, SoftmaxClassifier
+from cwgan.gan.networks import Critic, Generator, Regressor, SoftmaxClassifier
+from cwgan.gan.shapes import AllFeatures, ClassAttributes, Noise, Rows
 from cwgan.gan.snapshots import load_snapshots, snapshot_epochs
 
 CPU = torch.device("cpu")
@@ -26,10 +27,10 @@ CPU = torch.device("cpu")
 class SeenRows:
     """What the GAN learns from: the seen `rows` of features and labels, and attributes of all classes."""
 
-    features: Float[Tensor, "all features"]
+    features: AllFeatures
     labels: Int64[Tensor, " all"]
-    rows: Int64[Tensor, " rows"]
-    attributes: Float[Tensor, "classes attributes"]
+    rows: Rows
+    attributes: ClassAttributes
     unseen_classes: Int64[Tensor, " unseen"]
 
     @classmethod
@@ -47,9 +48,7 @@ class Gan:
     """Both players, the pretrained networks, and everything else that a resumed training needs.
 
     Args:
-        generator, critic: the players.
         regressor, monitor: the pretrained networks, frozen, of the cycle and classification terms.
-        config: the training's parameters.
         rng: every random choice of the training.
         epoch: how many epochs have been trained.
         earlier: copies of the generator after earlier epochs, on the CPU, by epoch, oldest first.
@@ -71,7 +70,7 @@ class Gan:
         self.critic_optimizer = self._prepare(self.critic, self.critic.feature_weight)
 
     def _prepare(self, player: Generator | Critic, largest: Tensor) -> torch.optim.Adam:
-        """Give a player gradient buffers and a bfloat16 copy of its largest weight; return its optimizer."""
+        """Give a player gradient buffers and its largest weight a bfloat16 copy; return the optimizer."""
         allocate(player)
         on_gpu = self.rng.device.type == "cuda"
         # A CUDA graph reads the learning rate where it lies in memory, so there it is a tensor.
@@ -93,11 +92,7 @@ class Gan:
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take over the players, their optimizers and snapshots, the random state and epoch of a checkpoint.
-
-        Raises:
-            InputError: it is not of a GAN, or of networks of other sizes.
-        """
+        """Go on from a checkpoint; InputError if it is not of a GAN, or of networks of other sizes."""
         for name in ("generator", "critic"):
             load_module(getattr(self, name), checkpoint, name)
             load_optimizer(getattr(self, f"{name}_optimizer"), checkpoint.part(f"{name}_optimizer"))
@@ -109,8 +104,7 @@ class Gan:
         self.epoch = checkpoint.facts["epoch"]
         *earlier, _ = load_snapshots(checkpoint)
         epochs = snapshot_epochs(self.config, self.epoch)[:-1]
-        newest_first = zip(reversed(epochs), reversed(earlier), strict=False)
-        self.earlier = dict(reversed(list(newest_first)))
+        self.earlier = dict(zip(epochs[-len(earlier) :], earlier[-len(epochs) :], strict=False))
 
     def keep_snapshot(self) -> None:
         """Before an epoch: copy the generator if later rows need it, drop the copies that none needs."""
@@ -147,7 +141,7 @@ def build_gan(
     monitor: SoftmaxClassifier,
     device: torch.device = CPU,
 ) -> Gan:
-    """Return an untrained GAN on a device; its weights are drawn on the CPU, so that all devices begin alike."""
+    """Return an untrained GAN; its weights are drawn on the CPU, so that all devices begin alike."""
     hidden, slope, noise_size = config.hidden_size, config.leaky_slope, config.noise_size or attribute_size
     generator = Generator(attribute_size, noise_size, hidden, feature_size, slope, rng, config.output)
     critic = Critic(feature_size, attribute_size, hidden, slope, rng)
@@ -163,21 +157,21 @@ def scored_epochs(config: GanConfig) -> list[int]:
 
 
 def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
-    """Train until `config.epochs`; every `next` trains one epoch.
+    """Train until `config.epochs`; every `next` trains one epoch. FloatingPointError if a term is not finite.
 
-    An epoch is rows // batch_size generator steps, each after `critic_steps` critic steps on fresh batches. Rows
-    that fill no batch wait for a later epoch's order.
-
-    Raises:
-        FloatingPointError: a term is no longer finite.
+    An epoch is rows // batch_size generator steps, each after `critic_steps` critic steps on fresh batches.
+    Rows that fill no batch wait for a later epoch's order.
     """
     config, scored = gan.config, scored_epochs(gan.config)
     batch_size = min(config.batch_size, len(data.rows))
     steps = len(data.rows) // batch_size
 
     def take_steps(batches: Int64[Tensor, "critic_steps batch"]) -> dict[str, Tensor]:
-        critic_terms = [critic_step(gan, data, batch) for batch in batches]
-        return {**_average(critic_terms), **generator_step(gan, data, batches[-1])}
+        means = critic_step(gan, data, batches[0])
+        for count, batch in enumerate(batches[1:], start=2):
+            for name, value in critic_step(gan, data, batch).items():
+                means[name].lerp_(value, 1 / count)
+        return {**means, **generator_step(gan, data, batches[-1])}
 
     step = StepGraph(take_steps, gan.rng) if gan.rng.device.type == "cuda" else take_steps
     while gan.epoch < config.epochs:
@@ -199,7 +193,7 @@ def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
         yield Epoch(gan.epoch, means, generators, gan.epoch in scored, is_savepoint)
 
 
-def critic_step(gan: Gan, data: SeenRows, rows: Labels) -> dict[str, Tensor]:
+def critic_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:
     """Take one step of the critic on real rows and as many fakes of the same classes; return its terms."""
     real, attributes = data.features[rows], data.attributes[data.labels[rows]]
     _, fake = generator_forward(gan.generator, attributes, _draw_noise(gan, len(rows)))
@@ -209,7 +203,7 @@ def critic_step(gan: Gan, data: SeenRows, rows: Labels) -> dict[str, Tensor]:
     return terms
 
 
-def generator_step(gan: Gan, data: SeenRows, rows: Labels) -> dict[str, Tensor]:
+def generator_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:
     """Take one step of the generator on the classes of some rows; return its terms."""
     config, labels, batch = gan.config, data.labels[rows], len(rows)
     attributes, noise = data.attributes[labels], _draw_noise(gan, batch)
@@ -219,22 +213,19 @@ def generator_step(gan: Gan, data: SeenRows, rows: Labels) -> dict[str, Tensor]:
         noise = torch.cat([noise, _draw_noise(gan, batch)])
     hidden, fake = generator_forward(gan.generator, attributes, noise)
 
-    weights = {
-        name: getattr(config, f"{name}_weight") for name in ("cycle", "unseen_cycle", "classification")
-    }
+    names, networks = ("cycle", "unseen_cycle", "classification"), (gan.critic, gan.regressor, gan.monitor)
+    weights = {name: getattr(config, f"{name}_weight") for name in names}
     cycle = losses.legacy_cycle if config.legacy_cycle else losses.cycle
-    networks = gan.critic, gan.regressor, gan.monitor
     # Autograd sees the terms only as functions of the fake features.
     terms = losses.generator_loss(*networks, fake.requires_grad_(), attributes, labels, weights, cycle)
     (gradient,) = torch.autograd.grad(terms["generator"], fake)
-
     generator_backward(gan.generator, attributes, noise, hidden, fake, gradient)
     gan.generator_optimizer.step()
     return terms
 
 
 def _draw_batches(gan: Gan, rows: Tensor, steps: int, size: int) -> Int64[Tensor, "steps critic_steps batch"]:
-    """Shuffle the rows once for each critic step that precedes a generator step; cut each order into batches."""
+    """Return the batches of an epoch, in which the critic goes `critic_steps` times through the rows."""
     draws, device = gan.config.critic_steps, gan.rng.device
     orders = [torch.randperm(len(rows), generator=gan.rng, device=device) for _ in range(draws)]
     return rows[torch.cat([order[: steps * size] for order in orders])].view(steps, draws, size)
@@ -244,15 +235,6 @@ def _draw_noise(gan: Gan, rows: int) -> Noise:
     return torch.randn(rows, gan.generator.noise_size, generator=gan.rng, device=gan.rng.device)
 
 
-def _average(terms: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    if len(terms) == 1:  # the usual case, not worth more operations in every step
-        return terms[0]
-    return {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
-
-
 def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr)
-        else:
-            group["lr"] = lr
+        group["lr"] = group["lr"].fill_(lr) if isinstance(group["lr"], Tensor) else lr

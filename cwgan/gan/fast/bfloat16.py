@@ -2,9 +2,8 @@
 
 Under `precision=bfloat16` (see `cwgan.machine`) oneDNN rounds both operands of a float32 product to bfloat16,
 and the weight anew in every product, which at 64 rows takes about as long as the product. A weight that is
-registered here is rounded once after each change, and its products are of two bfloat16 matrices. They are
-still summed in float32; the sum is then rounded to bfloat16 once, an error as small as that of rounding the
-operands.
+registered here is rounded once after each change. The products of two bfloat16 matrices are still summed in
+float32, and the sum is rounded to bfloat16 once, an error as small as that of rounding the operands.
 
 In float32, on a GPU, on a CPU without bfloat16 and for other weights the products are PyTorch's own.
 """
@@ -18,7 +17,6 @@ Inputs = Float[Tensor, "batch inputs"]
 Outputs = Float[Tensor, "batch outputs"]
 Weight = Float[Tensor, "outputs inputs"]
 
-
 _copies = WeakTensorKeyDictionary()
 """By weight: its copy in bfloat16, and the version of the weight that this was made from."""
 
@@ -26,9 +24,7 @@ _copies = WeakTensorKeyDictionary()
 def register(weight: Tensor, optimizer: torch.optim.Optimizer) -> None:
     """Let products with a weight use a bfloat16 copy, renewed when needed after the weight has changed.
 
-    Args:
-        weight: changed in place, as by loading, or by the optimizer.
-        optimizer: its fused Adam does not count up the weight's version, so that is done after every step.
+    The optimizer's fused Adam does not count up the version of a weight, so that is done after every step.
     """
     if weight.device.type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return

@@ -4,62 +4,56 @@ The usual way, autograd on `losses.critic_loss`, differentiates the penalty's gr
 graph for it, and allocates gradients as large as the weights in every step. With one hidden layer all of it
 can be written down. Tests compare the results with autograd's in float64.
 
-    symbol           variable                             meaning
-    B, p             batch, penalty_weight
-    x, y, a, z       real, fake, attributes, noise        y = G(a, z)
-    t                mix                                  share of x in the mixed row
-    W_x, W_a, b      critic.feature_weight, .attribute_weight, .hidden_bias
-    w, c             critic.output_weight, .output_bias
-    h_r, h_f, h_m    real_hidden, fake_hidden, mixed_hidden
-                                                          x W_x' + a W_a' + b before LeakyReLU f; of y; mixed
-    s(h)             _leaky_relu_backward(1, h, ...)      f'(h): 1 above zero, leaky_slope below
-    g, u             slope, penalty_gradient              of D with respect to x; of the penalty with respect to g
-    e_r, e_f, e_m    real_error, fake_error, mixed_error  factors of the rows in dW_x
+    symbol         variable                                meaning
+    B, p           batch, penalty_weight
+    x, y, a, z     real, fake, attributes, noise           y = G(a, z)
+    t              mix                                     share of x in the mixed row
+    W_x, W_a, b    feature_weight, attribute_weight, hidden_bias of the critic
+    w, c           output_weight, output_bias of the critic
+    h_r, h_f, h_m  real_hidden, fake_hidden, mixed_hidden  x W_x' + a W_a' + b, before LeakyReLU f
+    s(h)           in _leaky_relu_backward                 f'(h): 1 above zero, leaky_slope below
+    g              slope                                   gradient of D with respect to the mixed row
+    u              penalty_gradient                        gradient of p times the penalty with respect to g
+    e_r, e_f       real_error, fake_error                  gradients of the loss with respect to h_r and h_f
+    e_m            mixed_error                             gradient of D with respect to h_m
 
 Critic, D = f(h) w' + c, minimizing  mean D(y) - mean D(x) + p mean (|g| - 1)^2:
 
-    1. hidden    h_m = h_f + t (h_r - h_f), as h is affine in the features (if t is one number per row)
-    2. penalty   e_m = s(h_m) * w,  g = e_m W_x,  u = 2 p / B (1 - 1 / |g|) g
-    3. gradients e_r = -s(h_r) * w / B,  e_f = s(h_f) * w / B
-                 dW_x = e_r' x + e_f' y + e_m' u      one product of three batches laid under each other
-                 dW_a = (e_r + e_f)' a,  db = sum (e_r + e_f),  dc = 0
-                 dw   = mean f(h_f) - mean f(h_r) + sum s(h_m) * (u W_x')
+    1. hidden     h_m = h_f + t (h_r - h_f), as h is affine in the features (if t is one number per row)
+    2. penalty    e_m = s(h_m) * w,  g = e_m W_x,  u = 2 p / B (1 - 1 / |g|) g
+    3. gradients  e_r = -s(h_r) * w / B,  e_f = s(h_f) * w / B
+                  dW_x = e_r' x + e_f' y + e_m' u         one product of three batches laid under each other
+                  dW_a = (e_r + e_f)' a,  db = sum (e_r + e_f),  dc = 0
+                  dw = mean f(h_f) - mean f(h_r) + sum s(h_m) * (u W_x')
 
 s is piecewise constant, so the penalty has no gradient with respect to W_a, b and c.
 
-Generator, y = act(v), v = f(k) W_o' + b_o, k = a W_a' + z W_z' + b, given dy, the gradient of the loss with
-respect to the fake features, from autograd. Variables: gradient dy, error dv, hidden f(k), hidden_error dk.
+Generator, y = act(v), v = f(k) W_o' + b_o, k = a W_a' + z W_z' + b. Autograd gives dy, whatever the loss is.
+Variables: gradient dy, error dv, hidden f(k), hidden_error dk.
 
-    dv = dy * act'(v),      dW_o = dv' f(k),  db_o = sum dv
-    dk = (dv W_o) * s(k),   dW_a = dk' a,  dW_z = dk' z,  db = sum dk
+    dv = dy * act'(v),     dW_o = dv' f(k),  db_o = sum dv
+    dk = (dv W_o) * s(k),  dW_a = dk' a,  dW_z = dk' z,  db = sum dk
 
-Linear networks, o = x W' + b, given do, the gradient of an objective:  dW = do' x,  db = sum do.
+Linear networks, o = x W' + b. Autograd gives do, the gradient of the objective:  dW = do' x,  db = sum do.
 """
 
+from functools import partial
+
 import torch
-from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
 from cwgan.gan.fast.bfloat16 import multiply, multiply_transposed
-from cwgan.gan.losses import Mix, Objective, Scalar, gradient_penalty, wasserstein_estimate
-from cwgan.gan.networks import (
-    Attributes,
-    Critic,
-    Features,
-    Generator,
-    Hidden,
-    Noise,
-    Regressor,
-    SoftmaxClassifier,
-)
+from cwgan.gan.losses import Objective, gradient_penalty, wasserstein_estimate
+from cwgan.gan.networks import Critic, Generator, Linear, SoftmaxClassifier
+from cwgan.gan.shapes import Attributes, Features, Hidden, Mix, Noise, Scalar, Targets
 
-Linear = Regressor | SoftmaxClassifier
-Targets = Shaped[Tensor, "batch ..."]
+_leaky_relu_backward = partial(torch.ops.aten.leaky_relu_backward, self_is_result=False)
+"""From the gradient with respect to LeakyReLU's output, its input or output, and its slope."""
 
 
 def allocate(network: Critic | Generator | Linear) -> None:
-    """Take every parameter from autograd and give it a buffer, into which the functions here write its gradient."""
+    """Take the parameters from autograd, and give them buffers for the gradients that are written here."""
     for parameter in network.requires_grad_(False).parameters():
         parameter.grad = torch.zeros_like(parameter)
 
@@ -68,7 +62,7 @@ def allocate(network: Critic | Generator | Linear) -> None:
 def critic_backward(
     critic: Critic, real: Features, fake: Features, attributes: Attributes, mix: Mix, penalty_weight: float
 ) -> dict[str, Tensor]:
-    """Write the gradient of `losses.critic_loss` into the critic's buffers; arguments and result are the same."""
+    """Write the gradient of `losses.critic_loss` into the critic's buffers; return the same as that."""
     batch, two_batches = len(real), 2 * len(real)
 
     # 1. Hidden layers
@@ -125,9 +119,9 @@ def generator_backward(
     noise: Noise,
     hidden: Hidden,
     fake: Features,
-    gradient: Features,
+    gradient: Tensor,
 ) -> None:
-    """Write the gradient of a loss into the generator's buffers, given that with respect to the fake features.
+    """Write the gradient of a loss into the generator's buffers, given that with respect to the features.
 
     Attributes and noise are those that `generator_forward` was given, hidden and fake what it returned.
     """
@@ -151,10 +145,3 @@ def linear_backward(model: Linear, objective: Objective, inputs: Features, targe
     torch.mm(error.t(), inputs, out=model.weight.grad)
     torch.sum(error, 0, out=model.bias.grad)
     return value.detach()
-
-
-def _leaky_relu_backward(
-    gradient: Float[Tensor, "*batch hidden"], hidden: Hidden, leaky_slope: float
-) -> Hidden:
-    """Return a gradient with respect to LeakyReLU's input, given that of its output, and its input or output."""
-    return torch.ops.aten.leaky_relu_backward(gradient, hidden, leaky_slope, False)

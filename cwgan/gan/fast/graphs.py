@@ -1,8 +1,7 @@
 """Replaying a training step as a CUDA graph.
 
 At the sizes of this GAN a GPU spends more time on being told what to do than on doing it. A graph records the
-kernels of a step once and launches them together. Shapes and addresses must stay, so each call's rows are
-copied into place.
+kernels of a step once and launches them together. Shapes and addresses must stay: rows are copied into place.
 """
 
 from collections.abc import Callable
@@ -16,21 +15,15 @@ EAGER_CALLS = 3
 
 
 class StepGraph:
-    """A step that runs as it is a few times, is then recorded, and from there on replayed.
+    """A step, from row indices to terms, that runs as it is a few times and is then recorded and replayed.
 
-    Args:
-        step: from row indices to terms; only tensor operations of fixed shapes, without reading a value back.
-        rng: the step's source of randomness; every replay draws anew.
+    It consists of tensor operations of fixed shapes, and reads no value back. Replays draw anew from `rng`.
     """
 
     def __init__(self, step: Callable[[Tensor], dict[str, Tensor]], rng: torch.Generator) -> None:
-        self._step = step
-        self._calls = 0
-        self._graph = torch.cuda.CUDAGraph()
+        self._step, self._calls = step, 0
+        self._graph, self._stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
         self._graph.register_generator_state(rng)
-        self._stream = torch.cuda.Stream()
-        self._rows: Tensor
-        self._terms: dict[str, Tensor]
 
     def __call__(self, rows: Int64[Tensor, "steps batch"]) -> dict[str, Tensor]:
         """Take the step on some rows; the terms returned are overwritten by the next call."""
