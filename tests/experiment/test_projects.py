@@ -67,7 +67,7 @@ def mlflow_run(
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory):
-    """All entry points in a chain: the whole at once on built-in data, and stage by stage on the pair made of them."""
+    """All entry points in a chain: the whole on built-in data, and stage by stage on the pair made of it."""
     folder = tmp_path_factory.mktemp("elsewhere")
     pair = folder / "it's a pair"
     made = SimpleNamespace(folder=folder, pair=pair, prepare=mlflow_run(folder, "prepare", f"out={pair}"))

@@ -1,4 +1,4 @@
-"""The wall to MLflow against real stores: one SQLite file, and one server that keeps the artifacts to itself."""
+"""The wall to MLflow against real stores: a SQLite file, and a server that keeps the artifacts to itself."""
 
 import contextlib
 import os
@@ -69,7 +69,8 @@ def server(server_folder):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = f"mlflow server --workers 1 --port {port} --backend-store-uri sqlite:///{folder}/mlflow.db --artifacts-destination {folder}"
+    command = f"mlflow server --workers 1 --port {port} --artifacts-destination {folder}"
+    command += f" --backend-store-uri sqlite:///{folder}/mlflow.db"
     with (folder / "server.log").open("w") as log:
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         process = subprocess.Popen(
@@ -161,6 +162,17 @@ def test_the_data_set_is_an_input_of_the_run(store, tmp_path, numbers):
     assert kept.data.tags["data.digest"] == numbers.digest
 
 
+def test_a_run_with_a_parent_is_its_child_whether_that_is_open_here_or_not(store, tmp_path):
+    with started(tmp_path) as parent, started(tmp_path, parent=parent.run_id) as within:
+        pass
+    with started(tmp_path, parent=parent.run_id) as after:
+        pass
+    for run in (within, after):
+        kept = store.get_run(run.run_id)
+        assert kept.data.tags["mlflow.parentRunId"] == parent.run_id
+        assert (kept.info.run_name, kept.info.experiment_id) == ("stage", parent.experiment_id)
+
+
 @pytest.mark.parametrize(
     ("error", "status", "tag"),
     [
@@ -192,9 +204,18 @@ def test_children_point_at_their_parent_and_bear_the_name_of_their_stage(store, 
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"), [("baseline", "baseline"), ("flo-seed-3", "flo-seed-3"), ("", "stage numbers")]
+    ("given", "kept"),
+    [
+        ("baseline", "baseline"),
+        ("flo seed-3", "flo seed-3"),
+        ("flo-lr-0.01", "flo-lr-0.01"),
+        ("bedecked-owl-123", "stage numbers"),
+        ("", "stage numbers"),
+    ],
 )
-def test_the_name_given_to_mlflow_run_stays(store, tmp_path, monkeypatch, given, kept):
+def test_the_name_given_to_mlflow_run_stays_unless_it_is_of_mlflows_own_shape(
+    store, tmp_path, monkeypatch, given, kept
+):
     made = store.create_run(store.get_experiment_by_name("tests").experiment_id, run_name=given or None)
     monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
     with started(tmp_path) as run:

@@ -198,7 +198,7 @@ def test_the_validation_protocol_never_reads_a_test_row(
         if spoiled:
             features[torch.cat([numbers.test_seen, numbers.test_unseen])] = torch.nan
         given = replace(numbers, features=features, test_concealed=True)
-        monkeypatch.setattr(stage_job, "load_dataset", lambda *args, given=given, conceal_test: given)
+        monkeypatch.setattr(stage_job, "load_dataset", lambda *args, given=given: given)
         dataset = load_data(config)
         path = train(Job(config, dataset, tmp_path, ignore))
         assert path is not None
