@@ -15,9 +15,8 @@ INTERRUPTED = 130
 def launch(command: Command, argv: list[str] | None = None) -> int:
     """Run one entry point.
 
-    With `command.opens_run` its work is called as work(run, config, files): with an open MLflow run, the
-    configuration, and the local files of the references. Without, as work(arguments, scratch): with the parsed
-    flags and a temporary folder.
+    With `command.opens_run` its work gets an open MLflow run, the configuration, and the local files of the
+    references; else the parsed flags and a temporary folder.
 
     Args:
         command: what it accepts and does.

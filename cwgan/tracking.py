@@ -1,4 +1,7 @@
-"""The one wall to MLflow: runs, their parameters, metrics and artifacts, and references between them."""
+"""The one wall to MLflow: runs, their parameters, metrics and artifacts, and references between them.
+
+All of it is in one file, although a long one, as no other imports MLflow.
+"""
 
 import os
 import re
@@ -8,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -43,13 +47,8 @@ MLFLOWS_OWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
 class Run:
     """A running MLflow run.
 
-    Args:
-        run_id: MLflow's id.
-        experiment_id: of the experiment it belongs to.
-        folder: where a stage writes its artifacts: where MLflow keeps them, if that is on this machine; else a
-            temporary one, from which `publish` uploads.
-        artifact_uri: where MLflow keeps them.
-        scratch: the session's temporary folder.
+    A stage writes its artifacts into `folder`: where MLflow keeps them, if that is on this machine; else a
+    temporary folder, from which `publish` uploads them. `scratch` is the session's.
     """
 
     run_id: str
@@ -67,8 +66,8 @@ class Run:
     def log_scores(self, metrics: Mapping[str, float], epoch: int = 0) -> None:
         """Log metrics in one call; unlike `mlflow.log_metrics` without reading the run back first."""
         now = int(1000 * time.time())
-        found = [Metric(name, value, now, epoch) for name, value in metrics.items()]
-        MlflowClient().log_batch(self.run_id, found)
+        points = [Metric(name, value, now, epoch) for name, value in metrics.items()]
+        MlflowClient().log_batch(self.run_id, points)
 
     def log_dataset(self, dataset: GzslDataset) -> None:
         """Record which data the run used: its digest as an MLflow input, its split hash and sizes as tags."""
@@ -134,8 +133,8 @@ def run(
 ) -> Iterator[Run]:  # fmt: skip
     """Open the run of a stage, log its parameters and configuration, and close it whatever happens.
 
-    Under `mlflow run` the run that MLflow made is continued. An error ends it as FAILED with the message in the
-    tag `error`, an interruption or a `Stopped` as KILLED; all are raised again.
+    Under `mlflow run` the run that MLflow made is continued. An error ends it as FAILED with the message in
+    the tag `error`, an interruption or a `Stopped` as KILLED; all are raised again.
 
     Args:
         stage: name of the stage; with the data set's, the name of the run.
@@ -163,15 +162,13 @@ def run(
         started = Run(info.run_id, info.experiment_id, folder, info.artifact_uri, scratch)
         name = stage if parent else f"{stage} {config.data.name or Path(config.data.path).name}"
         if not (parent or is_child):
-            is_named = not MLFLOWS_OWN_NAME.fullmatch(info.run_name)
-            name = config.run_name or (info.run_name if is_named else name)
+            given = "" if MLFLOWS_OWN_NAME.fullmatch(info.run_name) else info.run_name
+            name = config.run_name or given or name
         started.tag({"mlflow.runName": name, "stage": stage})
         # So that the UI opens the experiment as one of training runs, not of language-model traces.
         client.set_experiment_tag(info.experiment_id, "mlflow.experimentKind", "custom_model_development")
-        values = flatten(to_dict(config))
-        used = {
-            key: value for key, value in values.items() if "." not in key or key.split(".")[0] in sections
-        }
+        values = flatten(to_dict(config)).items()
+        used = {key: value for key, value in values if "." not in key or key.split(".")[0] in sections}
         # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
         mlflow.log_params({key: value for key, value in {**used, **references}.items() if key not in known})
         write_text(folder / CONFIG_FILE, yaml.safe_dump(to_dict(config), sort_keys=False))
@@ -191,7 +188,7 @@ def run(
 
 
 def adopt(parent: str, name: str) -> None:
-    """Make the run that `mlflow run` opened for this process, if any, a child of the run that it works for."""
+    """Make the run that `mlflow run` opened for this process, if any, a child of the one it works for."""
     if run_id := os.environ.pop("MLFLOW_RUN_ID", ""):
         tags = [RunTag("mlflow.parentRunId", parent), RunTag("mlflow.runName", name)]
         MlflowClient().log_batch(run_id, tags=tags)
@@ -212,7 +209,7 @@ def end_lost(run_id: str, reason: str) -> None:
 
 
 def end_lost_below(parent: str, alive: Set[str]) -> None:
-    """End as FAILED the running descendants of a run, but not those known to be alive nor those of `adopt`."""
+    """End as FAILED the running descendants of a run, but none known to be alive and none of `adopt`."""
     client = MlflowClient()
     for child in _list_children(client.get_run(parent)):
         if child.info.run_id not in alive and "stage" in child.data.tags and child.info.status == "RUNNING":
@@ -231,8 +228,8 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
     """Return the local file behind a run id or a path.
 
     Args:
-        reference: a file; a folder that holds `artifact`; a run id; or <run id>/<artifact path>. The artifact may
-            also be that of one of the run's children, as with a run of `main`.
+        reference: a file; a folder that holds `artifact`; a run id; or <run id>/<artifact path>. The artifact
+            may be that of one of the run's children, as with a run of `main`.
         artifact: the file name looked for.
         parameter: whose value this is, for errors.
         scratch: of the session; holds what must be downloaded.
@@ -240,30 +237,28 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
     Raises:
         InputError: nothing of that name, or a run without the artifact.
     """
-    path, here = Path(reference).resolve(), f"(relative paths start at {Path.cwd()})"
+    path, refuse = Path(reference).resolve(), partial(InputError, f"--{parameter}")
     if path.is_file():
         return path
     if (path / artifact).is_file():
         return path / artifact
-    allowed = f"a run id, <run id>/<artifact>, a file, or a folder with {artifact} in it {here}"
+    what = f"a run id, <run id>/<artifact>, a file, or a folder with {artifact} in it"
+    allowed = f"{what} (relative paths start at {Path.cwd()})"
     run_id, _, within = reference.removeprefix("runs:/").partition("/")
     run_id, wanted = run_id.lower(), within or artifact
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
         missing = f"no {artifact} in the folder {path}"
         found = missing if path.is_dir() else f"neither run id nor file: {reference!r}"
-        raise InputError(f"--{parameter}", "reference", found, allowed)
-    if (run := _find(run_id)) is None:
-        raise InputError(f"--{parameter}", "run id", f"no run {run_id} in {store_uri()}", allowed)
-    owners = [run] if _has(run, wanted) else [child for child in _list_children(run) if _has(child, wanted)]
+        raise refuse("reference", found, allowed)
+    if (given := _find(run_id)) is None:
+        raise refuse("run id", f"no run {run_id} in {store_uri()}", allowed)
+    owners = [given] if _has(given, wanted) else [run for run in _list_children(given) if _has(run, wanted)]
     if len(owners) > 1:
-        known = f"one of them: {', '.join(owner.info.run_id for owner in owners)}"
-        raise InputError(
-            f"--{parameter}", f"run {run_id}", f"{len(owners)} children that have {wanted}", known
-        )
+        known = ", ".join(owner.info.run_id for owner in owners)
+        raise refuse(f"run {run_id}", f"{len(owners)} children that have {wanted}", f"one of them: {known}")
     if not owners:
         present = ", ".join(item.path for item in MlflowClient().list_artifacts(run_id)) or "nothing"
-        found = f"no artifact {wanted} (it has {present})"
-        raise InputError(f"--{parameter}", f"run {run_id}", found, allowed)
+        raise refuse(f"run {run_id}", f"no artifact {wanted} (it has {present})", allowed)
     owner = owners[0].info
     if is_local_uri(owner.artifact_uri):  # MLflow would leave a copy of it in a temporary folder
         return Path(local_file_uri_to_path(owner.artifact_uri)) / wanted
@@ -283,7 +278,7 @@ def local_folder() -> Path:
 
 
 def _create_store() -> None:
-    """Make first contact with a SQLite store, one process at a time: those that create it at once would break it."""
+    """Make first contact with a SQLite store, one process at a time: together they would break it."""
     place = store_uri().removeprefix("sqlite:///")
     if place == store_uri() or "MLFLOW_RUN_ID" in os.environ:  # `mlflow run` has made it
         return

@@ -1,4 +1,4 @@
-"""The whole road: train the GAN, generate, train and score the final classifier; a child run for every stage."""
+"""The whole road: train the GAN, generate, train and score the final classifier; a child run per stage."""
 
 import sys
 

@@ -12,8 +12,8 @@ from cwgan import tracking
 from cwgan.command_line import STAGE_SECTIONS
 from cwgan.config import Config
 from cwgan.errors import InputError
-from cwgan.experiment import SECTIONS
-from cwgan.experiment.steps import Files, generate_and_draw, open_job, report, train_and_draw
+from cwgan.experiment import SECTIONS, steps
+from cwgan.experiment.steps import Files
 from cwgan.files import write_text
 from cwgan.scoring.comparison import format_table, split_protocols, tabulate_scores
 from cwgan.scoring.selection import choose, final_half, validation_half
@@ -21,29 +21,23 @@ from cwgan.stages.classify import pick_headline, train_classifier
 from cwgan.stages.job import GAN_FILE, Job, load_data
 from cwgan.tracking import Run
 
-PICTURES = ("training_curves.png", "imagined_numbers.png", "class_accuracies.png", "seen_unseen_curve.png")
-GATHERED = (*PICTURES, "results.json", "per_class_accuracy.csv")
-"""Files of the stages that are copied to their parent run."""
+GATHERED = (".png", ".json", ".csv")
+"""Kinds of files of the stages that are copied to their parent run."""
 
-LEGEND = """S, U: mean accuracy per seen and per unseen class; H: their harmonic mean; T1: as U, when only unseen
-classes can be answered; AUSUC: area under S over U as a bias on seen classes takes every value."""
+LEGEND = """S, U: mean accuracy per seen and per unseen class; H: their harmonic mean; T1: as U, when only
+unseen classes can be answered; AUSUC: area under S over U as a bias on seen classes takes every value."""
 
 
 def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
-    """Run all stages and return the scores; with `select`, first choose epoch and bias on validation classes.
+    """Run all stages and return the scores; with `select`, choose epoch and bias before.
 
-    Args:
-        run: open in this process; becomes the parent of the stages' runs.
-        config: of all stages.
-        files: may hold the checkpoint "pretrained".
+    The run must be open in this process; `files` may hold the checkpoint "pretrained".
     """
     if not config.select:
         return _run_stages(run, config, files)
     half = validation_half(config)
     with tracking.run("select", half, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
-        dataset = load_data(half)
-        child.log_dataset(dataset)
-        choice = choose(train_and_draw(Job(half, dataset, child.folder, child.log), files))
+        choice = choose(steps.train_and_draw(steps.make_job(child, half, load_data(half)), files))
     selected = {**choice.scores, "selected_epoch": float(choice.epoch)}
     run.log_scores(selected)
     scores = {**selected, **_run_stages(run, final_half(config, choice), files)}
@@ -77,27 +71,26 @@ def _run_stages(run: Run, config: Config, files: Files) -> dict[str, float]:
         allowed = "true, as main goes on to generate; the entry point train_gan can stop there"
         raise InputError("configuration", "gan.train", "false", allowed)
     began = time.perf_counter()
-    dataset = open_job(run, config).dataset
+    dataset = steps.open_job(run, config).dataset
     seconds = {"load data": time.perf_counter() - began}
 
     @contextmanager
     def open_stage(stage: str) -> Iterator[Job]:
         began = time.perf_counter()
         with tracking.run(stage, config, SECTIONS[stage], {}, run.scratch, is_child=True) as child:
-            child.log_dataset(dataset)
-            yield Job(config, dataset, child.folder, child.log)
-            for name in GATHERED:
-                if (child.folder / name).is_file():
-                    shutil.copyfile(child.folder / name, run.folder / name)
+            yield steps.make_job(child, config, dataset)
+            for path in child.folder.iterdir():
+                if path.suffix in GATHERED:
+                    shutil.copyfile(path, run.folder / path.name)
         seconds[stage] = time.perf_counter() - began
 
     with open_stage("train_gan") as job:
-        train_and_draw(job, files)
+        steps.train_and_draw(job, files)
         gan_file = job.folder / GAN_FILE
     with open_stage("generate") as job:
-        synthetic_file = generate_and_draw(job, gan_file)
+        synthetic_file = steps.generate_and_draw(job, gan_file)
     with open_stage("train_cls") as job:
-        scores = report(job, train_classifier(job, synthetic_file))
+        scores = steps.report(job, train_classifier(job, synthetic_file))
     run.log_scores({**scores, **{f"seconds/{name}": value for name, value in seconds.items()}})
     show_table(run, "summary.md", _summarize(dataset.name, pick_headline(scores), seconds))
     return scores

@@ -7,14 +7,8 @@ from cwgan.command_line import STAGE_SECTIONS, override
 from cwgan.config import Config
 from cwgan.experiment.road import run_road, say_where, show_table
 from cwgan.experiment.steps import Files
-from cwgan.scoring.comparison import (
-    Spread,
-    list_variants,
-    split_protocols,
-    spread,
-    tabulate_scores,
-    to_metrics,
-)
+from cwgan.scoring import comparison
+from cwgan.scoring.comparison import Spread, split_protocols, tabulate_scores, to_metrics
 from cwgan.stages.figures import draw_variants
 from cwgan.tracking import Run
 
@@ -26,11 +20,7 @@ def run_side_by_side(
 ) -> dict[str, dict[str, Spread]]:
     """Go the whole road with every configuration and every seed; return the scores' spread over the seeds.
 
-    Args:
-        run: open in this process; becomes the parent of runs named "<name> seed <seed>".
-        configs: by name.
-        seeds: at least one.
-        files: as for `run_road`.
+    The run, open in this process, becomes the parent of runs named "<name> seed <seed>".
     """
     spreads = {}
     for name, config in configs.items():
@@ -39,7 +29,7 @@ def run_side_by_side(
             seeded, title = override(config, {"seed": seed, "seeds": []}), f"{name} seed {seed}".strip()
             with tracking.run(title, seeded, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
                 scores.append(run_road(child, seeded, files))
-        spreads[name] = spread(scores)
+        spreads[name] = comparison.spread(scores)
     return spreads
 
 
@@ -59,7 +49,7 @@ def run_ablation(run: Run, config: Config, files: Files) -> None:
     """Go the whole road with every loss variant and every seed; one table, one bar chart."""
     seeds = config.seeds or ABLATION_SEEDS
     spreads: dict[str, dict[str, Spread]] = {}
-    for variant, changed in list_variants(config).items():
+    for variant, changed in comparison.list_variants(config).items():
         spreads |= run_side_by_side(run, {variant: changed}, seeds, files)
         run.log_scores(to_metrics(spreads[variant], f"{variant}/"))
     rows = {variant: row for variant, each in spreads.items() for row in split_protocols(each).values()}

@@ -4,28 +4,35 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cwgan.config import Config
+from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import IMAGE_SHAPE
 from cwgan.errors import InputError
 from cwgan.scoring.evaluation import Evaluation
+from cwgan.scoring.selection import History
 from cwgan.stages import classify, figures
-from cwgan.stages.generate import generate, imagine
+from cwgan.stages.generate import generate, make_rows
 from cwgan.stages.job import HEADLINE, Job, load_data
 from cwgan.stages.train import train
 from cwgan.tracking import Run
 
+IMAGINED = 4
+"""Rows of every unseen class in the picture of what the generator imagines."""
+
 Files = Mapping[str, Path]
 """The local files of the references that were given, by name."""
-
-Curves = dict[str, list[tuple[int, float]]]
-"""Every curve by name, as pairs of epoch and value."""
 
 
 def open_job(run: Run, config: Config) -> Job:
     """Read the data set of a run, record it there, and say what is in it."""
     dataset = load_data(config)
-    run.log_dataset(dataset)
     print(dataset.summary())
+    return make_job(run, config, dataset)
+
+
+def make_job(run: Run, config: Config, dataset: GzslDataset) -> Job:
+    """Record a data set in a run, and return the job that works there."""
+    run.log_dataset(dataset)
     return Job(config, dataset, run.folder, run.log)
 
 
@@ -57,13 +64,13 @@ def prepare(run: Run, config: Config, files: Files) -> None:
     print(f"wrote {folder / 'data.h5'} and {folder / 'knn.h5'}")
 
 
-def train_and_draw(job: Job, files: Files) -> Curves:
+def train_and_draw(job: Job, files: Files) -> History:
     """Train the GAN, draw its curves, and return them."""
     fits_both = job.config.monitor.train and job.config.regressor.train
     if "pretrained" in files and ("resume" in files or fits_both):
         allowed = "monitor.train=false or regressor.train=false beside it, and no resume"
         raise InputError("--pretrained", "use", "nothing to supply", allowed)
-    curves: Curves = {}
+    curves: dict[str, list[tuple[int, float]]] = {}
 
     def log(metrics: Mapping[str, float], epoch: int) -> None:
         job.log(metrics, epoch)
@@ -80,7 +87,8 @@ def generate_and_draw(job: Job, gan_file: Path) -> Path:
     """Write synthetic.h5 and, for the built-in data, draw what the generator imagines; return the file."""
     path, generator = generate(job, gan_file)
     if job.config.data.path == "numbers":
-        rows = imagine(job, generator, samples=4)
+        labels = job.dataset.unseen_classes.repeat_interleave(IMAGINED)
+        rows = make_rows(job, generator, labels, "imagine")
         figures.draw_imagined(job.folder / "imagined_numbers.png", rows, job.dataset, *IMAGE_SHAPE)
     return path
 

@@ -18,13 +18,7 @@ def is_due(config: SaveConfig, epoch: int) -> bool:
 
 @dataclass
 class Savepoints:
-    """The saved epochs of one training stage.
-
-    Args:
-        folder: of the files.
-        stage: first part of their names, as in gan-epoch-0285.safetensors.
-        config: the rule.
-    """
+    """The saved epochs of one stage, as gan-epoch-0285.safetensors in a folder."""
 
     folder: Path
     stage: str
@@ -42,10 +36,10 @@ class Savepoints:
         if epoch in self.config.epochs or not self.config.keep:
             return
         score, name = float(epoch), self.config.best_by
+        if name and name not in metrics:
+            known = f"one of {', '.join(sorted(metrics))}"
+            raise InputError("configuration", f"{self.stage}.save.best_by", repr(name), known)
         if name:
-            if name not in metrics:
-                known = f"one of {', '.join(sorted(metrics))}"
-                raise InputError("configuration", f"{self.stage}.save.best_by", repr(name), known)
             score = -metrics[name] if name in LOWER_IS_BETTER else metrics[name]
         self.periodic = sorted([*self.periodic, (score, epoch, self.path(epoch))])
         while len(self.periodic) > self.config.keep:

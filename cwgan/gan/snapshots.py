@@ -1,29 +1,27 @@
 """Synthetic features from several snapshots of one generator: as it is, and as it was after earlier epochs.
 
-What a GAN takes a class for that it never saw changes from epoch to epoch. Drawing the rows of each class from several
+What a GAN takes an unseen class for changes from epoch to epoch. Drawing the rows of each class from several
 epochs averages that out, and costs no training.
 
-Source: Huang et al. 2017, Snapshot Ensembles (arXiv 1704.00109). There the answers of several classifiers are averaged;
-here one classifier is trained on rows of several generators.
+Source: Huang et al. 2017, Snapshot Ensembles (arXiv 1704.00109); there classifiers' answers are averaged.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 import torch
-from jaxtyping import Float32, Int64
-from torch import Tensor
 
 from cwgan.config import GanConfig
 from cwgan.gan.checkpoint import Checkpoint, load_generator
 from cwgan.gan.networks import Generator
+from cwgan.gan.shapes import Chunks, ClassAttributes, RowLabels
 from cwgan.gan.synthesis import synthesize
 
 
 def snapshot_epochs(config: GanConfig, epoch: int) -> list[int]:
     """Return the epochs, ascending, whose generators make the rows at an epoch.
 
-    These are the newest `snapshots` - 1 of the multiples of `snapshot_every` below the epoch, and the epoch itself.
+    These are the newest `snapshots` - 1 of the multiples of `snapshot_every` below the epoch, and itself.
     """
     earlier = range(config.snapshot_every, epoch, config.snapshot_every)
     return [*earlier[max(0, len(earlier) - config.snapshots + 1) :], epoch]
@@ -37,19 +35,11 @@ def load_snapshots(checkpoint: Checkpoint) -> list[Generator]:
 
 
 def synthesize_from(
-    generators: Sequence[Generator],
-    attributes: Float32[Tensor, "classes attributes"],
-    labels: Int64[Tensor, " rows"],
-    rng: torch.Generator,
-) -> tuple[Int64[Tensor, " rows"], Iterator[Float32[Tensor, "chunk features"]]]:
-    """Let several generators make the rows of every class in equal parts.
+    generators: Sequence[Generator], attributes: ClassAttributes, labels: RowLabels, rng: torch.Generator
+) -> tuple[RowLabels, Chunks]:
+    """Let generators of equal sizes make equal parts of each class's rows, each as `synthesize` does.
 
-    Args:
-        generators: of equal sizes; a single one does what `synthesize` does.
-        attributes, labels, rng: as for `synthesize`.
-
-    Returns:
-        The labels in the order of the rows made, and the rows, chunk by chunk.
+    Returns the labels in the order of the rows made, and the rows, chunk by chunk.
     """
     shares = [labels[place :: len(generators)] for place in range(len(generators))]
     pairs = zip(generators, shares, strict=True)

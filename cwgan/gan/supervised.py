@@ -1,50 +1,40 @@
-"""Fitting a linear network on labelled rows: the regressor, the monitor classifier and the final classifier."""
+"""Fitting a linear network on labelled rows: the regressor, the monitor and the final classifier."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64, Shaped
-from torch import Tensor
 
 from cwgan.config import FitConfig
-from cwgan.gan.fast.gradients import Objective, allocate, linear_backward
-from cwgan.gan.networks import Regressor, SoftmaxClassifier
+from cwgan.gan.fast.gradients import allocate, linear_backward
+from cwgan.gan.losses import Objective
+from cwgan.gan.networks import Linear, SoftmaxClassifier
+from cwgan.gan.shapes import AllFeatures, AllTargets, Rows
 
 
 def fit(
-    model: Regressor | SoftmaxClassifier,
+    model: Linear,
     objective: Objective,
-    features: Float[Tensor, "all features"],
-    targets: Shaped[Tensor, "all ..."],
-    rows: Int64[Tensor, " rows"],
+    features: AllFeatures,
+    targets: AllTargets,
+    rows: Rows,
     config: FitConfig,
     rng: torch.Generator,
 ) -> Iterator[dict[str, float]]:
-    """Minimize an objective by minibatch Adam; every `next` trains one epoch.
-
-    Args:
-        model: maps features to what the objective compares.
-        objective: of outputs and targets, a mean over the batch.
-        features, targets: one row each per sample.
-        rows: which of them to train on.
-        config: epochs, batch size, learning rate and its decay, weight decay.
-        rng: orders the rows.
+    """Minimize an objective over some rows by minibatch Adam; every `next` trains one epoch.
 
     Yields:
         "loss": the objective's mean over the rows, as it was while the epoch's steps were taken.
 
     Raises:
-        FloatingPointError: the objective is no longer finite.
+        FloatingPointError: the loss is no longer finite.
 
     Note: the weight decay is the original's, 0.5 * weight_decay * |W|^2 added to the objective, not AdamW's.
     """
-    groups: list[dict[str, Any]] = [
-        {"params": [model.weight], "weight_decay": config.weight_decay},
-        {"params": [model.bias]},
-    ]
     allocate(model)
-    optimizer = torch.optim.Adam(groups, lr=config.lr, betas=(config.beta1, 0.999), fused=True)
+    weight: dict[str, Any] = {"params": [model.weight], "weight_decay": config.weight_decay}
+    betas = (config.beta1, 0.999)
+    optimizer = torch.optim.Adam([weight, {"params": [model.bias]}], config.lr, betas, fused=True)
     buffer = torch.empty(min(config.batch_size, len(rows)), features.shape[1])
     for epoch in range(config.epochs):
         for group in optimizer.param_groups:
@@ -56,21 +46,16 @@ def fit(
             optimizer.step()
         mean = total.item() / len(rows)
         if not torch.isfinite(total):
-            raise FloatingPointError(
-                f"{type(model).__name__}: the loss is {mean} in epoch {epoch + 1}; a smaller learning rate may help"
-            )
+            what = f"{type(model).__name__}: the loss is {mean} in epoch {epoch + 1}"
+            raise FloatingPointError(f"{what}; a smaller learning rate may help")
         yield {"loss": mean}
 
 
 @torch.no_grad()
 def held_out_metrics(
-    model: Regressor | SoftmaxClassifier,
-    objective: Objective,
-    features: Float[Tensor, "all features"],
-    targets: Shaped[Tensor, "all ..."],
-    rows: Int64[Tensor, " rows"],
+    model: Linear, objective: Objective, features: AllFeatures, targets: AllTargets, rows: Rows
 ) -> dict[str, float]:
-    """Return the objective on rows that were not trained on, and the accuracy where the targets are classes."""
+    """Return the objective on rows not trained on, and the accuracy if the targets are classes."""
     outputs = model(features[rows])
     metrics = {"val_loss": objective(outputs, targets[rows]).item()}
     if isinstance(model, SoftmaxClassifier):

@@ -1,59 +1,41 @@
-"""Generating features of classes from their attributes, and the file they are kept in.
+"""Generating features of classes from their attributes, and the file that holds them.
 
 `synthetic.h5` has the original code's layout: `train/{X, Y, A/continuous}` with Y 1-based, and `info/*`.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
-from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.files import dataset_of, open_hdf5, written_whole
 from cwgan.gan.networks import Generator
+from cwgan.gan.shapes import AllFeatures, Chunks, ClassAttributes, RowLabels, Rows
 
 CHUNK = 1024
-"""Rows generated at a time. The noise does not depend on it, but last digits of the products might: it is fixed."""
+"""Rows generated at a time. It is fixed, as the last digits of the products might depend on it."""
 
 
-def synthetic_labels(domain: str, counts: list[int], dataset: GzslDataset) -> Int64[Tensor, " rows"]:
-    """Return the label of every row to generate, class by class.
-
-    Args:
-        domain: "unseen", "seen" or "all" (unseen first).
-        counts: rows per class; for "all" of unseen and of seen classes.
-        dataset: says which classes are which.
-    """
-    blocks = {"unseen": [dataset.unseen_classes], "seen": [dataset.seen_classes]}
-    chosen = blocks.get(domain) or [dataset.unseen_classes, dataset.seen_classes]
-    return torch.cat(
-        [classes.repeat_interleave(count) for classes, count in zip(chosen, counts, strict=True)]
-    )
+def synthetic_labels(domain: str, counts: list[int], dataset: GzslDataset) -> RowLabels:
+    """Return the label of every row to make, class by class; "all" has two counts, unseen classes first."""
+    seen, unseen = dataset.seen_classes, dataset.unseen_classes
+    sides = {"unseen": [unseen], "seen": [seen], "all": [unseen, seen]}[domain]
+    return torch.cat([side.repeat_interleave(count) for side, count in zip(sides, counts, strict=True)])
 
 
 def synthesize(
-    generator: Generator,
-    attributes: Float32[Tensor, "classes attributes"],
-    labels: Int64[Tensor, " rows"],
-    rng: torch.Generator,
-) -> Iterator[Float32[Tensor, "chunk features"]]:
+    generator: Generator, attributes: ClassAttributes, labels: RowLabels, rng: torch.Generator
+) -> Chunks:
     """Generate one row of features per label, at most `CHUNK` rows at a time, in the order of the labels.
 
-    What attributes add to the hidden layer is computed once per class, and the layer is built in place; memory does not
-    depend on the number of rows.
-
-    Args:
-        generator: trained.
-        attributes: of every class.
-        labels: class of every row wanted.
-        rng: draws the noise; the same state gives the same features.
+    What attributes add to the hidden layer is computed once per class, and the layer is built in place;
+    memory does not depend on the number of rows. `rng` draws the noise on the CPU.
     """
     device = generator.hidden_bias.device
     classes, position = labels.unique(return_inverse=True)
@@ -64,7 +46,7 @@ def synthesize(
         noise = torch.randn(len(rows), generator.noise_size, generator=rng).to(device)
         with torch.no_grad():
             parts = torch.index_select(attribute_parts, 0, rows.to(device), out=hidden[: len(rows)])
-            features = generator.from_attribute_part(parts, noise)
+            features = generator.from_attribute_part_(parts, noise)
         yield features.cpu()
 
 
@@ -88,94 +70,54 @@ class SyntheticFile:
 
 
 def write_synthetic(
-    path: Path,
-    dataset: GzslDataset,
-    labels: Int64[Tensor, " rows"],
-    chunks: Iterator[Float32[Tensor, "chunk features"]],
-    info: Mapping[str, str],
-    real_rows: Int64[Tensor, " real"],
+    path: Path, dataset: GzslDataset, labels: RowLabels, chunks: Chunks, info: dict[str, str], real_rows: Rows
 ) -> None:
-    """Write synthetic features as they are made; the file appears whole or not at all.
+    """Write features as they are made, with plain facts, `info`; the file appears whole or not at all.
 
-    Args:
-        path: of the file.
-        dataset: of the attributes and the real rows.
-        labels: class of every synthetic row.
-        chunks: their features, in order.
-        info: plain facts that are kept in the file, the same for the same seed.
-        real_rows: rows of the data set written before the synthetic ones; may be empty.
+    The `real_rows` of the data set, which may be none, come before the synthetic rows, `labels` and `chunks`.
     """
-    everything = torch.cat([dataset.labels[real_rows], labels])
+    all_labels, start = torch.cat([dataset.labels[real_rows], labels]), 0
+    real_chunks = (dataset.features[rows] for rows in real_rows.split(CHUNK))
     with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
-        features = file.create_dataset("train/X", (len(everything), dataset.feature_size), np.float32)
-        file["train/Y"] = everything.numpy() + 1
-        attributes = file.create_dataset(
-            "train/A/continuous", (len(everything), dataset.attribute_size), np.float32
-        )
-        start = 0
-        for chunk in _then(dataset, real_rows, chunks):
+        rows, attribute_size = len(all_labels), dataset.attribute_size
+        features = file.create_dataset("train/X", (rows, dataset.feature_size), np.float32)
+        file["train/Y"] = all_labels.numpy() + 1
+        attributes = file.create_dataset("train/A/continuous", (rows, attribute_size), np.float32)
+        for chunk in chain(real_chunks, chunks):
             stop = start + len(chunk)
             features[start:stop] = chunk.numpy()
-            attributes[start:stop] = dataset.attributes[everything[start:stop]].numpy()
+            attributes[start:stop] = dataset.attributes[all_labels[start:stop]].numpy()
             start = stop
         for key, value in info.items():
             file[f"info/{key}"] = value
 
 
 def inspect_synthetic(path: Path) -> SyntheticFile:
-    """Read what a synthetic file says of itself, without its features.
-
-    Raises:
-        InputError: it is missing, damaged or of another layout.
-    """
+    """Read what a file says of itself; InputError if it is missing, damaged or of another layout."""
     with open_hdf5(path) as file:
         rows, feature_size = dataset_of(file, "train/X", 2).shape
-        if dataset_of(file, "train/Y", 1).shape[0] != rows:
-            raise InputError(
-                path, "train/Y", f"{file['train/Y'].shape[0]} labels", f"{rows}, one per row of train/X"
-            )
+        labels = dataset_of(file, "train/Y", 1).shape[0]
+        if labels != rows:
+            raise InputError(path, "train/Y", f"{labels} labels", f"{rows}, one per row of train/X")
         names = list(file["info"]) if isinstance(file.get("info"), h5py.Group) else []
         info = {name: dataset_of(file, f"info/{name}", 0, "text").asstr()[()] for name in names}
     return SyntheticFile(path, info, rows, feature_size)
 
 
-def read_synthetic(
-    source: SyntheticFile, features: Float32[Tensor, "rows features"], class_count: int
-) -> Int64[Tensor, " rows"]:
-    """Read the features of a synthetic file into a matrix of its size, and return the labels.
-
-    Raises:
-        InputError: a label has no class, or a feature is not finite.
-    """
+def read_synthetic(source: SyntheticFile, features: AllFeatures, class_count: int) -> RowLabels:
+    """Read the features into a matrix of their size, return the labels; InputError if any is no use."""
     source.read_features(features.numpy())
     with open_hdf5(source.path) as file:
-        labels = torch.from_numpy(file["train/Y"][:].astype(np.int64)) - 1
-    if labels.min() < 0 or labels.max() >= class_count:
-        raise InputError(
-            source.path,
-            "train/Y",
-            f"classes {int(labels.min()) + 1} to {int(labels.max()) + 1}",
-            f"1 to {class_count}",
-        )
+        labels = torch.from_numpy(file["train/Y"][:].astype(np.int64))
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 1 or highest > class_count:
+        raise InputError(source.path, "train/Y", f"classes {lowest} to {highest}", f"1 to {class_count}")
     if not torch.isfinite(features.sum()):
         raise InputError(source.path, "train/X", "NaN or infinity", "finite numbers")
-    return labels
+    return labels - 1
 
 
 def generator_fingerprint(generator: Generator) -> str:
     """Return 16 hex digits that stand for the generator's weights."""
-    digest = hashlib.sha256()
-    for parameter in generator.parameters():
-        digest.update(parameter.detach().cpu().numpy().data)
-    return digest.hexdigest()[:16]
-
-
-def _then(
-    dataset: GzslDataset,
-    real_rows: Int64[Tensor, " real"],
-    chunks: Iterator[Float32[Tensor, "chunk features"]],
-) -> Iterator[Float32[Tensor, "chunk features"]]:
-    for rows in real_rows.split(CHUNK):
-        if len(rows):
-            yield dataset.features[rows]
-    yield from chunks
+    weights = b"".join(parameter.detach().cpu().numpy().tobytes() for parameter in generator.parameters())
+    return hashlib.sha256(weights).hexdigest()[:16]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from cwgan.config import GanConfig
@@ -17,6 +17,7 @@ from cwgan.gan.fast.bfloat16 import register
 from cwgan.gan.fast.gradients import allocate, critic_backward, generator_backward, generator_forward
 from cwgan.gan.fast.graphs import StepGraph
 from cwgan.gan.networks import Critic, Generator, Regressor, SoftmaxClassifier
+from cwgan.gan.shapes import AllFeatures, ClassAttributes, Noise, Rows
 from cwgan.gan.snapshots import load_snapshots, snapshot_epochs
 
 CPU = torch.device("cpu")
@@ -24,20 +25,12 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class SeenRows:
-    """What the GAN learns from: real features of seen classes, and attributes.
+    """What the GAN learns from: the seen `rows` of features and labels, and attributes of all classes."""
 
-    Args:
-        features: the data set's feature matrix.
-        labels: class of every row of it.
-        rows: which rows are trained on.
-        attributes: of every class.
-        unseen_classes: classes whose attributes the unseen cycle term may use.
-    """
-
-    features: Float[Tensor, "all features"]
+    features: AllFeatures
     labels: Int64[Tensor, " all"]
-    rows: Int64[Tensor, " rows"]
-    attributes: Float[Tensor, "classes attributes"]
+    rows: Rows
+    attributes: ClassAttributes
     unseen_classes: Int64[Tensor, " unseen"]
 
     @classmethod
@@ -55,13 +48,10 @@ class Gan:
     """Both players, the pretrained networks, and everything else that a resumed training needs.
 
     Args:
-        generator, critic: the players.
-        regressor: frozen; maps features back to attributes in the cycle terms.
-        monitor: frozen; the softmax classifier over seen classes of the classification term.
-        config: the training's parameters.
-        rng: every random choice of the training; its state is part of a checkpoint.
+        regressor, monitor: the pretrained networks, frozen, of the cycle and classification terms.
+        rng: every random choice of the training.
         epoch: how many epochs have been trained.
-        earlier: copies on the CPU of the generator after earlier epochs (`snapshot_epochs`), by epoch, oldest first.
+        earlier: copies of the generator after earlier epochs, on the CPU, by epoch, oldest first.
     """
 
     generator: Generator
@@ -80,7 +70,7 @@ class Gan:
         self.critic_optimizer = self._prepare(self.critic, self.critic.feature_weight)
 
     def _prepare(self, player: Generator | Critic, largest: Tensor) -> torch.optim.Adam:
-        """Give a player its gradient buffers and its optimizer."""
+        """Give a player gradient buffers and its largest weight a bfloat16 copy; return the optimizer."""
         allocate(player)
         on_gpu = self.rng.device.type == "cuda"
         # A CUDA graph reads the learning rate where it lies in memory, so there it is a tensor.
@@ -92,22 +82,17 @@ class Gan:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint must hold to continue bit for bit."""
-        networks = {"generator": self.generator, "critic": self.critic}
-        networks |= {"regressor": self.regressor, "monitor": self.monitor}
-        networks |= {f"snapshot{place}": network for place, network in enumerate(self.earlier.values())}
+        networks = {name: getattr(self, name) for name in ("generator", "critic", "regressor", "monitor")}
+        earlier = {f"snapshot{place}": network for place, network in enumerate(self.earlier.values())}
         return {
-            **module_tensors(**networks),
+            **module_tensors(**networks, **earlier),
             **optimizer_tensors("generator_optimizer", self.generator_optimizer),
             **optimizer_tensors("critic_optimizer", self.critic_optimizer),
             "rng.state": self.rng.get_state(),
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint: take over its players, optimizers, random state, epoch and snapshots.
-
-        Raises:
-            InputError: it is not of a GAN, or of networks of other sizes.
-        """
+        """Go on from a checkpoint; InputError if it is not of a GAN, or of networks of other sizes."""
         for name in ("generator", "critic"):
             load_module(getattr(self, name), checkpoint, name)
             load_optimizer(getattr(self, f"{name}_optimizer"), checkpoint.part(f"{name}_optimizer"))
@@ -119,11 +104,10 @@ class Gan:
         self.epoch = checkpoint.facts["epoch"]
         *earlier, _ = load_snapshots(checkpoint)
         epochs = snapshot_epochs(self.config, self.epoch)[:-1]
-        newest_first = zip(reversed(epochs), reversed(earlier), strict=False)
-        self.earlier = dict(reversed(list(newest_first)))
+        self.earlier = dict(zip(epochs[-len(earlier) :], earlier[-len(epochs) :], strict=False))
 
     def keep_snapshot(self) -> None:
-        """Before an epoch, copy the generator if later rows need it as it is, and drop the copies that none needs."""
+        """Before an epoch: copy the generator if later rows need it, drop the copies that none needs."""
         needed = snapshot_epochs(self.config, self.epoch + 1)[:-1]
         if self.epoch in needed:
             self.earlier[self.epoch] = copy.deepcopy(self.generator).cpu()
@@ -132,16 +116,13 @@ class Gan:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch of training comes to.
+    """An epoch of training, from 1.
 
     Args:
-        number: of the epoch, from 1.
-        terms: the epoch's mean of every term, by name, unweighted: critic, wasserstein, gradient_penalty, generator,
-            adversarial, and of cycle, unseen_cycle and classification those of weight above 0.
-        generators: those that synthetic rows are drawn from at this epoch, by epoch, oldest first; the last is the
-            one that is being trained.
-        is_scored: whether it is one of the `scored_epochs`.
-        is_savepoint: whether `config.save` asks for it.
+        terms: the epoch's mean of every term, unweighted, by name: critic, wasserstein, gradient_penalty,
+            generator, adversarial, and of cycle, unseen_cycle and classification those of weight above 0.
+        generators: those that make the synthetic rows, by epoch, oldest first; the last is still in training.
+        is_scored, is_savepoint: whether the configuration wants it scored, and saved.
     """
 
     number: int
@@ -160,12 +141,8 @@ def build_gan(
     monitor: SoftmaxClassifier,
     device: torch.device = CPU,
 ) -> Gan:
-    """Return an untrained GAN on a device; sizes come from the data set, the rest from the configuration.
-
-    The first weights are drawn on the CPU, so that they are the same on every device.
-    """
-    hidden, slope = config.hidden_size, config.leaky_slope
-    noise_size = config.noise_size or attribute_size
+    """Return an untrained GAN; its weights are drawn on the CPU, so that all devices begin alike."""
+    hidden, slope, noise_size = config.hidden_size, config.leaky_slope, config.noise_size or attribute_size
     generator = Generator(attribute_size, noise_size, hidden, feature_size, slope, rng, config.output)
     critic = Critic(feature_size, attribute_size, hidden, slope, rng)
     if device != CPU:
@@ -174,34 +151,33 @@ def build_gan(
 
 
 def scored_epochs(config: GanConfig) -> list[int]:
-    """Return the epochs to score: the multiples of `score_every`, and the last; none where that is 0."""
+    """Return the epochs to score: the multiples of `score_every`, and the last; none if that is 0."""
     every, last = config.score_every, config.epochs
     return sorted({*range(every, last + 1, every), last}) if every else []
 
 
 def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
-    """Train until `config.epochs`; every `next` trains one epoch.
+    """Train until `config.epochs`; every `next` trains one epoch. FloatingPointError if a term is not finite.
 
-    An epoch is rows // batch_size generator steps, each after `critic_steps` critic steps on fresh batches. Rows that
-    fill no batch wait for a later epoch's order.
-
-    Raises:
-        FloatingPointError: a term is no longer finite.
+    An epoch is rows // batch_size generator steps, each after `critic_steps` critic steps on fresh batches.
+    Rows that fill no batch wait for a later epoch's order.
     """
-    config = gan.config
+    config, scored = gan.config, scored_epochs(gan.config)
     batch_size = min(config.batch_size, len(data.rows))
     steps = len(data.rows) // batch_size
-    scored = scored_epochs(config)
 
-    def take_steps(batches: Int64[Tensor, "steps batch"]) -> dict[str, Tensor]:
-        critic_terms = [critic_step(gan, data, batch) for batch in batches]
-        return {**_average(critic_terms), **generator_step(gan, data, batches[-1])}
+    def take_steps(batches: Int64[Tensor, "critic_steps batch"]) -> dict[str, Tensor]:
+        means = critic_step(gan, data, batches[0])
+        for count, batch in enumerate(batches[1:], start=2):
+            for name, value in critic_step(gan, data, batch).items():
+                means[name].lerp_(value, 1 / count)
+        return {**means, **generator_step(gan, data, batches[-1])}
 
     step = StepGraph(take_steps, gan.rng) if gan.rng.device.type == "cuda" else take_steps
     while gan.epoch < config.epochs:
         gan.keep_snapshot()
-        _set_lr(gan.critic_optimizer, config.critic_lr, config.critic_lr_decay, gan.epoch)
-        _set_lr(gan.generator_optimizer, config.generator_lr, config.generator_lr_decay, gan.epoch)
+        _set_lr(gan.critic_optimizer, config.critic_lr / (1 + config.critic_lr_decay * gan.epoch))
+        _set_lr(gan.generator_optimizer, config.generator_lr / (1 + config.generator_lr_decay * gan.epoch))
         totals: dict[str, Tensor] = {}
         for batches in _draw_batches(gan, data.rows, steps, batch_size):
             for name, value in step(batches).items():
@@ -217,7 +193,7 @@ def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
         yield Epoch(gan.epoch, means, generators, gan.epoch in scored, is_savepoint)
 
 
-def critic_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> dict[str, Tensor]:
+def critic_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:
     """Take one step of the critic on real rows and as many fakes of the same classes; return its terms."""
     real, attributes = data.features[rows], data.attributes[data.labels[rows]]
     _, fake = generator_forward(gan.generator, attributes, _draw_noise(gan, len(rows)))
@@ -227,7 +203,7 @@ def critic_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> dict
     return terms
 
 
-def generator_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> dict[str, Tensor]:
+def generator_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:
     """Take one step of the generator on the classes of some rows; return its terms."""
     config, labels, batch = gan.config, data.labels[rows], len(rows)
     attributes, noise = data.attributes[labels], _draw_noise(gan, batch)
@@ -237,47 +213,28 @@ def generator_step(gan: Gan, data: SeenRows, rows: Int64[Tensor, " batch"]) -> d
         noise = torch.cat([noise, _draw_noise(gan, batch)])
     hidden, fake = generator_forward(gan.generator, attributes, noise)
 
-    # Autograd sees the terms only as functions of the fake features.
-    fake.requires_grad_()
-    weights = {
-        "cycle": config.cycle_weight,
-        "unseen_cycle": config.unseen_cycle_weight,
-        "classification": config.classification_weight,
-    }
+    names, networks = ("cycle", "unseen_cycle", "classification"), (gan.critic, gan.regressor, gan.monitor)
+    weights = {name: getattr(config, f"{name}_weight") for name in names}
     cycle = losses.legacy_cycle if config.legacy_cycle else losses.cycle
-    terms = losses.generator_loss(
-        gan.critic, gan.regressor, gan.monitor, fake, attributes, labels, weights, cycle
-    )
+    # Autograd sees the terms only as functions of the fake features.
+    terms = losses.generator_loss(*networks, fake.requires_grad_(), attributes, labels, weights, cycle)
     (gradient,) = torch.autograd.grad(terms["generator"], fake)
-
     generator_backward(gan.generator, attributes, noise, hidden, fake, gradient)
     gan.generator_optimizer.step()
     return terms
 
 
-def _average(terms: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    if len(terms) == 1:  # the usual case, not worth three more operations in every step
-        return terms[0]
-    return {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
-
-
-def _draw_batches(
-    gan: Gan, rows: Int64[Tensor, " rows"], steps: int, batch_size: int
-) -> Int64[Tensor, "steps critic_steps batch"]:
-    """Shuffle the rows once for each of the critic's steps, and cut each order into batches."""
+def _draw_batches(gan: Gan, rows: Tensor, steps: int, size: int) -> Int64[Tensor, "steps critic_steps batch"]:
+    """Return the batches of an epoch, in which the critic goes `critic_steps` times through the rows."""
     draws, device = gan.config.critic_steps, gan.rng.device
     orders = [torch.randperm(len(rows), generator=gan.rng, device=device) for _ in range(draws)]
-    return rows[torch.cat([order[: steps * batch_size] for order in orders])].view(steps, draws, batch_size)
+    return rows[torch.cat([order[: steps * size] for order in orders])].view(steps, draws, size)
 
 
-def _draw_noise(gan: Gan, rows: int) -> Float[Tensor, "rows noise"]:
+def _draw_noise(gan: Gan, rows: int) -> Noise:
     return torch.randn(rows, gan.generator.noise_size, generator=gan.rng, device=gan.rng.device)
 
 
-def _set_lr(optimizer: torch.optim.Optimizer, lr: float, decay: float, epoch: int) -> None:
-    value = lr / (1 + decay * epoch)
+def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(value)
-        else:
-            group["lr"] = value
+        group["lr"] = group["lr"].fill_(lr) if isinstance(group["lr"], Tensor) else lr

@@ -7,30 +7,20 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor
 
-from cwgan.command_line import to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.gan import losses
-from cwgan.gan.checkpoint import (
-    check_same_classes,
-    load_checkpoint,
-    load_classifier,
-    module_tensors,
-    save_checkpoint,
-)
+from cwgan.gan.checkpoint import check_same_classes, load_classifier, module_tensors
 from cwgan.gan.networks import Generator, SoftmaxClassifier
+from cwgan.gan.shapes import AllFeatures, AllTargets
 from cwgan.gan.supervised import Objective, fit
 from cwgan.gan.synthesis import inspect_synthetic, read_synthetic
 from cwgan.scoring.evaluation import Evaluation, evaluate
 from cwgan.stages.generate import make_all_rows
-from cwgan.stages.job import CALIBRATED, CLASSIFIER_FILE, HEADLINE, SCORES, Job, follow, stage_rng
+from cwgan.stages.job import CALIBRATED, CLASSIFIER_FILE, HEADLINE, SCORES, Job, stage_rng
 from cwgan.stages.results import write_results
-
-Rows = tuple[Float[Tensor, "rows features"], Int64[Tensor, " rows"]]
 
 
 def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
@@ -41,18 +31,15 @@ def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
     """
     features, labels = _read_rows(job.config, job.dataset, synthetic_file)
     classifier, curve = _begin_fit(job.config, job.dataset, features, labels, synthetic_file)
-    follow(job, "classifier", curve)
-    tensors, epochs = module_tensors(classifier=classifier), job.config.classifier.epochs
-    path = job.folder / CLASSIFIER_FILE
-    save_checkpoint(path, tensors, "classifier", epochs, to_dict(job.config), job.dataset)
+    job.follow("classifier", curve)
+    tensors = module_tensors(classifier=classifier)
+    job.save(job.folder / CLASSIFIER_FILE, tensors, "classifier", job.config.classifier.epochs)
     return _score(job, classifier)
 
 
 def evaluate_classifier(job: Job, classifier_file: Path) -> Evaluation:
     """Score a saved classifier on a data set of the same classes, and write results and predictions."""
-    checkpoint = load_checkpoint(classifier_file)
-    check_same_classes(classifier_file, checkpoint.facts["data"], job.dataset)
-    return _score(job, load_classifier(checkpoint, "classifier"))
+    return _score(job, load_classifier(job.load(classifier_file), "classifier"))
 
 
 def score_generators(
@@ -81,12 +68,12 @@ def pick(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
 
 
 def pick_headline(scores: Mapping[str, float]) -> dict[str, float]:
-    """Return what a person wants to see: S, U, H, T1, AUSUC, and calibrated scores where a bias was chosen."""
+    """Return what a person wants to see: S, U, H, T1, AUSUC, and calibrated scores if a bias was chosen."""
     is_calibrated = any(pick(scores, ["gamma"]).values())
     return pick(scores, HEADLINE + (CALIBRATED if is_calibrated else CALIBRATED[:1]))
 
 
-def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> Rows:
+def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[AllFeatures, AllTargets]:
     """Return the rows to train on: those of a synthetic file, after the real ones where they are merged."""
     synthetic = inspect_synthetic(path)
     if "data" in synthetic.info:
@@ -106,14 +93,12 @@ def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> Rows:
 
 
 def _begin_fit(
-    config: Config, dataset: GzslDataset, features: Float[Tensor, "all features"],
-    labels: Int64[Tensor, " all"], source: object,
-) -> tuple[SoftmaxClassifier, Iterator[dict[str, float]]]:  # fmt: skip
-    """Return a new classifier and the loop that fits it on the rows of its domain; `source` is for errors."""
-    options = config.classifier
-    all_classes = torch.arange(dataset.class_count)
-    domains = {"openset": all_classes, "openval": dataset.seen_classes, "zsl": dataset.unseen_classes}
-    classes = domains[options.domain]
+    config: Config, dataset: GzslDataset, features: AllFeatures, labels: AllTargets, source: object
+) -> tuple[SoftmaxClassifier, Iterator[dict[str, float]]]:
+    """Return a new classifier and the loop that fits it to the rows of its domain; `source` is for errors."""
+    options, seen, unseen = config.classifier, dataset.seen_classes, dataset.unseen_classes
+    everything = torch.arange(dataset.class_count)
+    classes = {"openset": everything, "openval": seen, "zsl": unseen}[options.domain]
     rows = torch.nonzero(torch.isin(labels, classes)).flatten()
     if len(rows) == 0:
         allowed = f"rows of the domain {options.domain}"
@@ -123,8 +108,7 @@ def _begin_fit(
     objective: Objective = losses.classification
     if options.loss == "logit_adjusted":
         counts = torch.bincount(labels[rows], minlength=dataset.class_count)[classes].clamp(min=1)
-        is_unseen = torch.isin(classes, dataset.unseen_classes)
-        priors = losses.zero_shot_log_priors(counts, is_unseen, options.seen_prior)
+        priors = losses.zero_shot_log_priors(counts, torch.isin(classes, unseen), options.seen_prior)
         objective = partial(losses.adjusted_classification, log_priors=priors)
     return classifier, fit(classifier, objective, features, classifier.targets(labels), rows, options, rng)
 

@@ -31,8 +31,8 @@ def draw_classes(path: Path, result: Evaluation, dataset: GzslDataset, scores: M
     for label, colour, values in groups:
         if len(values):
             heights, stop = 100 * values.sort(descending=True).values.numpy(), start + len(values)
-            label = f"{label} ({len(heights)} classes)"
-            axes.bar(range(start, stop), heights, width=0.9, color=colour, label=label)
+            counted = f"{label} ({len(heights)} classes)"
+            axes.bar(range(start, stop), heights, width=0.9, color=colour, label=counted)
             mean = 100 * values.mean().item()
             axes.hlines(mean, start - 0.5, stop - 0.5, color="black", linewidth=1.2, linestyle="--")
             start = stop + 2
@@ -93,27 +93,17 @@ def draw_seen_unseen(path: Path, curve: SeenUnseenCurve, scores: Mapping[str, fl
 
 
 def draw_imagined(
-    path: Path,
-    imagined: Float[Tensor, "unseen samples features"],
-    dataset: GzslDataset,
-    height: int,
-    width: int,
+    path: Path, rows: Float[Tensor, "made features"], dataset: GzslDataset, height: int, width: int
 ) -> None:
-    """Draw features of unseen classes as images: one real test row above several imagined ones.
-
-    Args:
-        path: of the picture.
-        imagined: synthetic features, several per unseen class.
-        dataset: gives the real rows and the names.
-        height, width: of one of the two images side by side that a row of features holds.
-    """
-    classes, samples = dataset.unseen_classes.tolist(), imagined.shape[1]
+    """Draw rows of unseen classes, as many of each, below a real test row; a row holds two images."""
+    classes = dataset.unseen_classes.tolist()
+    samples = len(rows) // len(classes)
     size = (0.62 * len(classes) + 0.9, 0.4 * (samples + 1) + 0.7)
     figure, panels = plt.subplots(samples + 1, len(classes), figsize=size)
     figure.subplots_adjust(left=0.09, right=0.995, top=0.82, bottom=0.02, wspace=0.12, hspace=0.12)
     for column, label in enumerate(classes):
         real = dataset.features[dataset.test_unseen[dataset.labels[dataset.test_unseen] == label][0]]
-        for row, features in enumerate([real, *imagined[column]]):
+        for row, features in enumerate([real, *rows[column * samples :][:samples]]):
             image, panel = (
                 torch.cat([*features.reshape(2, height, width)], dim=1).numpy(),
                 panels[row, column],

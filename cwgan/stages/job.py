@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from cwgan import progress
+from cwgan.command_line import to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset, validation_view
 from cwgan.data.scaling import scale
 from cwgan.data.sources import load_dataset
 from cwgan.errors import InputError
-from cwgan.gan.checkpoint import read_facts
+from cwgan.gan.checkpoint import Checkpoint, check_same_classes, load_checkpoint, read_facts, save_checkpoint
 from cwgan.gan.savepoints import Savepoints
 from cwgan.gan.synthesis import inspect_synthetic
 from cwgan.machine import set_up
-
-Log = Callable[[Mapping[str, float], int], None]
-"""Takes metrics by name and the epoch they belong to."""
+from cwgan.progress import show_epochs
 
 PRETRAINED_FILE, GAN_FILE = "pretrained.safetensors", "gan.safetensors"
 SYNTHETIC_FILE, CLASSIFIER_FILE = "synthetic.h5", "classifier.safetensors"
@@ -32,6 +31,9 @@ SCORES = (*HEADLINE, *CALIBRATED, "gamma", "leak_seen_to_unseen", "leak_unseen_t
 
 NOT_INHERITED = ("run_name", "experiment", "threads", "device")
 """Parameters that belong to one run and its machine alone."""
+
+Log = Callable[[Mapping[str, float], int], None]
+"""Takes metrics by name and the epoch they belong to."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,38 @@ class Job:
     folder: Path
     log: Log
 
+    def load(self, path: Path) -> Checkpoint:
+        """Read a checkpoint; InputError if it was made from a data set of other sizes or classes."""
+        checkpoint = load_checkpoint(path)
+        check_same_classes(path, checkpoint.facts["data"], self.dataset)
+        return checkpoint
+
+    def save(self, path: Path, tensors: Mapping[str, Tensor], kind: str, epoch: int) -> None:
+        """Write a checkpoint."""
+        save_checkpoint(path, tensors, kind, epoch, to_dict(self.config), self.dataset)
+
+    def follow(
+        self, stage: str, curve: Iterable[Mapping[str, float]],
+        tensors: Callable[[], Mapping[str, Tensor]] | None = None, done: int = 0,
+    ) -> None:  # fmt: skip
+        """Run a training to its end: show its progress, log its terms as <stage>/<term>, save it where due.
+
+        Args:
+            stage: its name, which is that of its section of the configuration.
+            curve: yields the terms of one epoch after another.
+            tensors: returns what a savepoint holds; without it none is written.
+            done: epochs trained before.
+        """
+        options = getattr(self.config, stage)
+        saves = Savepoints(self.folder / "checkpoints", stage, options.save) if tensors else None
+        for epoch, terms in show_epochs(curve, stage, options.epochs, done):
+            is_score = {name: name.removeprefix("val_") in SCORES for name in terms}
+            named = {name if is_score[name] else f"{stage}/{name}": value for name, value in terms.items()}
+            self.log(named, epoch)
+            if tensors and saves and saves.is_due(epoch):
+                self.save(saves.path(epoch), tensors(), stage, epoch)
+                saves.keep(epoch, terms)
+
 
 def load_data(config: Config) -> GzslDataset:
     """Set up threads and precision, then read the data set and scale it.
@@ -57,11 +91,9 @@ def load_data(config: Config) -> GzslDataset:
     Under the validation protocol the test rows are never looked at, and dropped.
     """
     set_up(config.threads, config.precision)
-    data, is_validation = config.data, config.protocol == "validation"
-    dataset = load_dataset(
-        data.path, data.name, data.attributes, data.att_type, data.seed, conceal_test=is_validation
-    )
-    if is_validation:
+    data, conceals = config.data, config.protocol == "validation"
+    dataset = load_dataset(data.path, data.name, data.attributes, data.att_type, data.seed, conceals)
+    if conceals:
         dataset = validation_view(dataset, data.holdout, data.seed)
     return scale(dataset, data.scaling, data.attribute_norm)
 
@@ -70,29 +102,6 @@ def stage_rng(seed: int, stage: str) -> torch.Generator:
     """Return the one source of randomness of a stage: the same for the same seed, whatever ran before."""
     number = int.from_bytes(hashlib.sha256(f"{seed} {stage}".encode()).digest()[:8], "big")
     return torch.Generator().manual_seed(number % 2**63)
-
-
-def follow(
-    job: Job, stage: str, curve: Iterable[Mapping[str, float]],
-    save: Callable[[Path, int], None] | None = None, done: int = 0,
-) -> None:  # fmt: skip
-    """Run a training to its end: show its progress, log its terms as <stage>/<term>, save it where due.
-
-    Args:
-        job: gives the stage's parameters, the log, and the folder of the savepoints.
-        stage: its name, which is that of its section of the configuration.
-        curve: yields the terms of one epoch after another.
-        save: writes the stage, as it is after an epoch, to a file; without it nothing is saved.
-        done: epochs trained before.
-    """
-    options = getattr(job.config, stage)
-    saves = Savepoints(job.folder / "checkpoints", stage, options.save) if save else None
-    for epoch, terms in progress.epochs(curve, stage, options.epochs, done):
-        is_score = {name: name.removeprefix("val_") in SCORES for name in terms}
-        job.log({name if is_score[name] else f"{stage}/{name}": terms[name] for name in terms}, epoch)
-        if save and saves and saves.is_due(epoch):
-            save(saves.path(epoch), epoch)
-            saves.keep(epoch, terms)
 
 
 def read_config(path: Path) -> dict[str, Any]:

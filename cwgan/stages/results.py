@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from cwgan.data.dataset import GzslDataset
-from cwgan.files import written_whole
+from cwgan.files import write_text, written_whole
 from cwgan.gan.checkpoint import describe
 from cwgan.scoring.evaluation import Evaluation
 from cwgan.stages.job import Job
@@ -17,14 +17,13 @@ from cwgan.stages.job import Job
 def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> None:
     """Write the scores by logged name, the accuracy of every class and the prediction of every row.
 
-    predictions.h5 holds, per scored row: `row` (1-based, in the data set's own order), `Y` (true class, 1-based),
-    `prediction` (among all classes), `prediction_unseen` (among unseen ones; 0 on seen rows); and `class_names`.
+    predictions.h5 holds, per scored row, all 1-based: `row` (in the data set's own order), `Y` (true class),
+    `prediction` (among all classes), `prediction_unseen` (among unseen ones; 0 on seen rows); `class_names`.
     """
     folder, dataset = job.folder, job.dataset
     facts = {key: value for key, value in describe(dataset).items() if key != "class_names"}
     content = {"protocol": job.config.protocol, "scores": scores, "data": facts}
-    with written_whole(folder / "results.json") as path:
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "results.json", json.dumps(content, indent=2) + "\n")
     with written_whole(folder / "per_class_accuracy.csv") as path, open(path, "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["class", "kind", "test_rows", "accuracy", "accuracy_among_unseen"])

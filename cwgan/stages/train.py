@@ -4,31 +4,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from cwgan.command_line import to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset, hold_out
 from cwgan.errors import InputError
 from cwgan.gan import losses
-from cwgan.gan.checkpoint import (
-    Checkpoint,
-    check_same_classes,
-    load_checkpoint,
-    load_classifier,
-    load_regressor,
-    module_tensors,
-    save_checkpoint,
-)
+from cwgan.gan.checkpoint import Checkpoint, load_classifier, load_regressor, module_tensors
 from cwgan.gan.fast.gradients import Objective
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
+from cwgan.gan.shapes import AllTargets
 from cwgan.gan.supervised import fit, held_out_metrics
 from cwgan.gan.training import Gan, SeenRows, build_gan, train_gan
 from cwgan.machine import find_device
 from cwgan.scoring.diagnostics import class_distances
 from cwgan.stages.classify import score_generators
 from cwgan.stages.generate import make_rows
-from cwgan.stages.job import GAN_FILE, PRETRAINED_FILE, SCORES, Job, follow, stage_rng
+from cwgan.stages.job import GAN_FILE, PRETRAINED_FILE, SCORES, Job, stage_rng
 
 MONITOR_ROWS = 10
 """Synthetic rows per seen class that the monitor classifies after every epoch."""
@@ -53,15 +44,12 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
             checkpoint that does not fit.
         FloatingPointError: a loss is no longer finite.
     """
-    config, dataset = job.config, job.dataset
+    config, dataset, supplier = job.config, job.dataset, resume or pretrained
     if config.gan.train:
         check_range(config.gan.output, dataset)
     _check_best_by(config)
     device = find_device(config.device)
-    supplier = resume or pretrained
-    source = load_checkpoint(supplier) if supplier else None
-    if source:
-        check_same_classes(source.path, source.facts["data"], dataset)
+    source = job.load(supplier) if supplier else None
     if config.monitor.train and not resume:
         monitor = _fit_monitor(job)
     else:
@@ -71,7 +59,7 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
     else:
         regressor = load_regressor(_require(source, "regressor"))
     tensors = module_tensors(monitor=freeze(monitor), regressor=freeze(regressor))
-    _save(job, job.folder / PRETRAINED_FILE, tensors, "pretrained", config.monitor.epochs)
+    job.save(job.folder / PRETRAINED_FILE, tensors, "pretrained", config.monitor.epochs)
     if not config.gan.train:
         return None
     sizes, rng = (dataset.feature_size, dataset.attribute_size), stage_rng(config.seed, "gan")
@@ -80,54 +68,49 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
         gan.restore(source)
         if gan.epoch >= config.gan.epochs:
             raise InputError(source.path, "epoch", gan.epoch, f"fewer than gan.epochs, {config.gan.epochs}")
-
-    def save(path: Path, epoch: int) -> None:
-        _save(job, path, gan.tensors(), "gan", epoch)
-
-    follow(job, "gan", _measure_epochs(job, gan), save, gan.epoch)
-    save(job.folder / GAN_FILE, gan.epoch)
+    job.follow("gan", _measure_epochs(job, gan), gan.tensors, gan.epoch)
+    job.save(job.folder / GAN_FILE, gan.tensors(), "gan", gan.epoch)
     return job.folder / GAN_FILE
 
 
 def check_range(output: str, dataset: GzslDataset) -> None:
     """Refuse training features that the generator's last activation can never reach."""
     lowest, highest = (value.item() for value in dataset.features[dataset.trainval].aminmax())
-    limits = []
-    if output != "linear":
-        limits.append((lowest < 0, f"down to {lowest:.3g}", "below 0"))
-    if output == "sigmoid":
-        limits.append((highest > 1, f"up to {highest:.3g}", "above 1"))
-    for is_beyond, found, limit in limits:
-        if is_beyond:
-            why = f"as the generator ends in {output} (gan.output); data.scaling=min_max brings them to 0..1"
-            raise InputError(dataset.source, "features", f"values {found}", f"no value {limit}, {why}")
+    why = f"as the generator ends in {output} (gan.output); data.scaling=min_max brings them to 0..1"
+    if lowest < 0 and output != "linear":
+        raise InputError(
+            dataset.source, "features", f"values down to {lowest:.3g}", f"no value below 0, {why}"
+        )
+    if highest > 1 and output == "sigmoid":
+        raise InputError(
+            dataset.source, "features", f"values up to {highest:.3g}", f"no value above 1, {why}"
+        )
 
 
 def _measure_epochs(job: Job, gan: Gan) -> Iterator[dict[str, float]]:
     """Train the GAN; yield every epoch's terms, how well the monitor knows its rows, and scores where due."""
-    labels = job.dataset.seen_classes.repeat_interleave(MONITOR_ROWS)
-    device = gan.rng.device
+    labels, device = job.dataset.seen_classes.repeat_interleave(MONITOR_ROWS), gan.rng.device
     targets = gan.monitor.targets(labels.to(device)).cpu()
     for epoch in train_gan(gan, SeenRows.of(job.dataset).to(device)):
-        made = make_rows(job.config, job.dataset, gan.generator, labels, f"monitor {epoch.number}")
+        made = make_rows(job, gan.generator, labels, f"monitor {epoch.number}")
         hits = gan.monitor(made.to(device)).argmax(1).cpu() == targets
         terms = {**epoch.terms, "monitor_accuracy": hits.double().mean().item()}
         if job.config.protocol == "validation" and epoch.is_scored:
-            terms.update(score_generators(job.config, job.dataset, [*epoch.generators.values()]))
-            terms.update(_diagnose(job, gan))
+            terms |= score_generators(job.config, job.dataset, [*epoch.generators.values()])
+            terms |= _diagnose(job, gan)
         yield terms
 
 
 @torch.no_grad()
 def _diagnose(job: Job, gan: Gan) -> dict[str, float]:
-    """Return the cycle error of seen and unseen classes, and how far synthetic unseen rows are from real ones.
+    """Return the cycle error on both sides, and how far synthetic unseen rows are from real ones.
 
     Only for the validation protocol, whose unseen rows are no test rows.
     """
-    config, dataset, terms = job.config, job.dataset, {}
+    dataset, terms = job.dataset, {}
     for side, classes in (("seen", dataset.seen_classes), ("unseen", dataset.unseen_classes)):
         labels = classes.repeat_interleave(DIAGNOSED_ROWS)
-        made = make_rows(config, dataset, gan.generator, labels, f"diagnose {side}")
+        made = make_rows(job, gan.generator, labels, f"diagnose {side}")
         attributes = gan.regressor(made.to(gan.rng.device)).cpu()
         terms[f"cycle_error_{side}"] = losses.cycle(attributes, dataset.attributes[labels]).item()
     rows = dataset.test_unseen
@@ -138,35 +121,30 @@ def _diagnose(job: Job, gan: Gan) -> dict[str, float]:
 def _fit_monitor(job: Job) -> SoftmaxClassifier:
     rng = stage_rng(job.config.seed, "monitor")
     model = SoftmaxClassifier(job.dataset.feature_size, job.dataset.seen_classes, rng)
-    _pretrain(job, "monitor", model, losses.classification, model.targets(job.dataset.labels), rng)
+    _fit(job, "monitor", model, losses.classification, model.targets(job.dataset.labels), rng)
     return model
 
 
 def _fit_regressor(job: Job) -> Regressor:
     rng = stage_rng(job.config.seed, "regressor")
     model = Regressor(job.dataset.feature_size, job.dataset.attribute_size, rng)
-    _pretrain(job, "regressor", model, losses.cycle, job.dataset.attributes[job.dataset.labels], rng)
+    _fit(job, "regressor", model, losses.cycle, job.dataset.attributes[job.dataset.labels], rng)
     return model
 
 
-def _pretrain(
-    job: Job, stage: str, model: SoftmaxClassifier | Regressor, objective: Objective, targets: Tensor,
+def _fit(
+    job: Job, stage: str, model: SoftmaxClassifier | Regressor, objective: Objective, targets: AllTargets,
     rng: torch.Generator,
 ) -> None:  # fmt: skip
     """Fit a network on one part of the training rows, and measure it on the rest after every epoch."""
     options, dataset = getattr(job.config, stage), job.dataset
     kept, held = hold_out(dataset.labels, dataset.trainval, options.holdout, rng)
 
-    def curve() -> Iterator[dict[str, float]]:
-        for terms in fit(model, objective, dataset.features, targets, kept, options, rng):
-            if len(held):
-                terms |= held_out_metrics(model, objective, dataset.features, targets, held)
-            yield terms
+    def measure() -> dict[str, float]:
+        return held_out_metrics(model, objective, dataset.features, targets, held) if len(held) else {}
 
-    def save(path: Path, epoch: int) -> None:
-        _save(job, path, module_tensors(**{stage: model}), stage, epoch)
-
-    follow(job, stage, curve(), save)
+    terms = fit(model, objective, dataset.features, targets, kept, options, rng)
+    job.follow(stage, ({**each, **measure()} for each in terms), lambda: module_tensors(**{stage: model}))
 
 
 def _require(source: Checkpoint | None, stage: str) -> Checkpoint:
@@ -176,19 +154,14 @@ def _require(source: Checkpoint | None, stage: str) -> Checkpoint:
     return source
 
 
-def _save(job: Job, path: Path, tensors: dict[str, Tensor], kind: str, epoch: int) -> None:
-    save_checkpoint(path, tensors, kind, epoch, to_dict(job.config), job.dataset)
-
-
 def _check_best_by(config: Config) -> None:
-    """Refuse, before any training, to keep checkpoints by a metric that is not measured when they are saved."""
+    """Refuse, before any training, to keep checkpoints by a metric not measured when they are saved."""
     every, start, scored = config.gan.save.every, config.gan.save.start, config.gan.score_every
-    is_scored = config.protocol == "validation" and scored > 0 and every % scored == 0 and start % scored == 0
-    scores = [f"val_{name}" for name in SCORES] if is_scored else []
+    is_scored = config.protocol == "validation" and scored and every % scored == start % scored == 0
     allowed = {
         "monitor": ["val_loss", "val_accuracy"] if config.monitor.holdout else [],
         "regressor": ["val_loss"] if config.regressor.holdout else [],
-        "gan": ["monitor_accuracy", *scores],
+        "gan": ["monitor_accuracy", *(f"val_{name}" for name in SCORES if is_scored)],
     }
     needed = "protocol=validation and save.every, save.start as multiples of gan.score_every"
     for stage, names in allowed.items():

@@ -7,9 +7,9 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
+from cwgan.launch import launch
 from cwgan.scoring.comparison import VARIANTS
 from entrypoints import ablation, main
-from entrypoints.launch import launch
 
 TINY = {
     "monitor.epochs": 1,
@@ -54,10 +54,7 @@ def stages(parent: Run) -> list[str]:
 
 @pytest.mark.filterwarnings("default")
 def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows(tmp_path: Path) -> None:
-    assert (
-        launch(main.COMMAND, {}, main.body, flags(select="true", seeds="[4,7]", **{"gan.score_every": 1}))
-        == 0
-    )
+    assert launch(main.COMMAND, flags(select="true", seeds="[4,7]", **{"gan.score_every": 1})) == 0
     (parent,) = runs(None)
     assert stages(parent) == ["seed 4", "seed 7"]
     for child, seed in zip(runs(parent), (4, 7), strict=True):
@@ -82,7 +79,7 @@ def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows(tmp
 
 @pytest.mark.filterwarnings("default")
 def test_the_ablation_trains_every_variant_with_every_seed_under_one_parent(tmp_path: Path) -> None:
-    assert launch(ablation.COMMAND, {}, ablation.body, flags(seeds="[0]", **{"gan.epochs": 1})) == 0
+    assert launch(ablation.COMMAND, flags(seeds="[0]", **{"gan.epochs": 1})) == 0
     (parent,) = runs(None)
     assert stages(parent) == [f"{variant} seed 0" for variant in VARIANTS]
     assert {float(run.data.params["gan.cycle_weight"]) > 0 for run in runs(parent)[:2]} == {False}

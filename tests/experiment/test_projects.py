@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWar
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 3
-JUDGES = ["monitor.epochs=2", "regressor.epochs=2"]
+PRETRAINED = ["monitor.epochs=2", "regressor.epochs=2"]
 GAN = [f"gan.epochs={EPOCHS}", "gan.hidden_size=16", "gan.critic_steps=1", "gan.generator_lr=0.01"]
 GENERATE = ["generate.domain=all", "generate.counts=[100, 20]"]
 CLASSIFIER = ["classifier.epochs=5", "classifier.operation=replace"]
@@ -67,7 +67,7 @@ def mlflow_run(
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory):
-    """All entry points in a chain: the whole at once on built-in data, and stage by stage on the pair made of them."""
+    """All entry points in a chain: the whole on built-in data, and stage by stage on the pair made of it."""
     folder = tmp_path_factory.mktemp("elsewhere")
     pair = folder / "it's a pair"
     made = SimpleNamespace(folder=folder, pair=pair, prepare=mlflow_run(folder, "prepare", f"out={pair}"))
@@ -76,13 +76,13 @@ def road(tmp_path_factory):
         with ThreadPoolExecutor(max_workers=2) as pool:
             return list(pool.map(lambda call: mlflow_run(folder, *call[0], **call[1]), calls))
 
-    everything = [*JUDGES, *GAN, *GENERATE, *CLASSIFIER]
+    everything = [*PRETRAINED, *GAN, *GENERATE, *CLASSIFIER]
     made.main, made.train_gan = both(
         (("main", *everything, "gan.cycle_weight=0.10"), {"options": ("--run-name", "by hand")}),
         (
             (
                 "train_gan",
-                *JUDGES,
+                *PRETRAINED,
                 *GAN,
                 "gan.cycle_weight=0.1",
                 f"data.path={pair}",
@@ -223,7 +223,7 @@ def test_every_term_has_a_curve_with_a_point_for_every_epoch(road):
 
 def test_every_stage_leaves_its_files(road):
     stages = children(road, "main")
-    assert {"judges.safetensors", "gan.safetensors", "training_curves.png"} <= artifacts(
+    assert {"pretrained.safetensors", "gan.safetensors", "training_curves.png"} <= artifacts(
         road, stages["train_gan"]
     )
     assert {"synthetic.h5", "imagined_numbers.png"} <= artifacts(road, stages["generate"])
@@ -266,7 +266,7 @@ def test_a_misspelt_parameter_fails_the_run_and_names_the_nearest(road):
 def test_a_polite_kill_and_a_second_one_end_a_training_as_killed(road):
     folder = road.folder
     flags = [
-        *JUDGES,
+        *PRETRAINED,
         *GAN,
         "gan.epochs=100000",
         "gan.save.every=1",

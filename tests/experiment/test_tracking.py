@@ -1,4 +1,4 @@
-"""The wall to MLflow against real stores: one SQLite file, and one server that keeps the artifacts to itself."""
+"""The wall to MLflow against real stores: a SQLite file, and a server that keeps the artifacts to itself."""
 
 import contextlib
 import os
@@ -24,9 +24,9 @@ from cwgan import tracking
 from cwgan.command_line import from_dict, to_dict
 from cwgan.config import Config
 from cwgan.errors import InputError
-from cwgan.stages.pipeline import SCORES
+from cwgan.launch import launch
+from cwgan.stages.job import SCORES
 from entrypoints import evaluate, generate, main, prepare, train_gan
-from entrypoints.launch import launch
 
 # MLflow's own queries, and pictures of tensors, are not yet of the newest SQLAlchemy and NumPy.
 pytestmark = [
@@ -69,7 +69,8 @@ def server(server_folder):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = f"mlflow server --workers 1 --port {port} --backend-store-uri sqlite:///{folder}/mlflow.db --artifacts-destination {folder}"
+    command = f"mlflow server --workers 1 --port {port} --artifacts-destination {folder}"
+    command += f" --backend-store-uri sqlite:///{folder}/mlflow.db"
     with (folder / "server.log").open("w") as log:
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         process = subprocess.Popen(
@@ -161,6 +162,17 @@ def test_the_data_set_is_an_input_of_the_run(store, tmp_path, numbers):
     assert kept.data.tags["data.digest"] == numbers.digest
 
 
+def test_a_run_with_a_parent_is_its_child_whether_that_is_open_here_or_not(store, tmp_path):
+    with started(tmp_path) as parent, started(tmp_path, parent=parent.run_id) as within:
+        pass
+    with started(tmp_path, parent=parent.run_id) as after:
+        pass
+    for run in (within, after):
+        kept = store.get_run(run.run_id)
+        assert kept.data.tags["mlflow.parentRunId"] == parent.run_id
+        assert (kept.info.run_name, kept.info.experiment_id) == ("stage", parent.experiment_id)
+
+
 @pytest.mark.parametrize(
     ("error", "status", "tag"),
     [
@@ -192,9 +204,18 @@ def test_children_point_at_their_parent_and_bear_the_name_of_their_stage(store, 
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"), [("baseline", "baseline"), ("flo-seed-3", "flo-seed-3"), ("", "stage numbers")]
+    ("given", "kept"),
+    [
+        ("baseline", "baseline"),
+        ("flo seed-3", "flo seed-3"),
+        ("flo-lr-0.01", "flo-lr-0.01"),
+        ("bedecked-owl-123", "stage numbers"),
+        ("", "stage numbers"),
+    ],
 )
-def test_the_name_given_to_mlflow_run_stays(store, tmp_path, monkeypatch, given, kept):
+def test_the_name_given_to_mlflow_run_stays_unless_it_is_of_mlflows_own_shape(
+    store, tmp_path, monkeypatch, given, kept
+):
     made = store.create_run(store.get_experiment_by_name("tests").experiment_id, run_name=given or None)
     monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
     with started(tmp_path) as run:
@@ -338,16 +359,16 @@ def test_references_to_nothing_are_refused_with_what_is_there(store, tmp_path, m
         pass
     with pytest.raises(InputError, match=r"no artifact gan\.safetensors \(it has config\.yaml\)"):
         resolved(run.run_id)
-    with pytest.raises(InputError, match=r"no artifact judges\.safetensors"):
-        resolved(f"{run.run_id}/judges.safetensors")
+    with pytest.raises(InputError, match=r"no artifact pretrained\.safetensors"):
+        resolved(f"{run.run_id}/pretrained.safetensors")
 
 
 # Entry points, in this process
 
 
-def failure(capsys, command, artifacts, body, *flags):
+def failure(capsys, command, *flags):
     """The one line that an entry point ends with."""
-    assert launch(command, artifacts, body, list(flags)) == 1
+    assert launch(command, list(flags)) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     return lines[0]
@@ -355,7 +376,7 @@ def failure(capsys, command, artifacts, body, *flags):
 
 def test_a_failing_stage_fails_the_whole_and_leaves_nothing_running(store, capsys):
     mlflow.set_experiment("failing")
-    message = failure(capsys, main.COMMAND, main.ARTIFACTS, main.body, *TINY, "--gan.generator_lr=1e30")
+    message = failure(capsys, main.COMMAND, *TINY, "--gan.generator_lr=1e30")
     assert message.startswith("error: GAN: the term ")
     child, parent = store.search_runs([store.get_experiment_by_name("failing").experiment_id])
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -378,8 +399,6 @@ def test_a_training_goes_on_by_run_id_and_epochs_alone_as_if_unbroken(store):
         assert (
             launch(
                 train_gan.COMMAND,
-                train_gan.ARTIFACTS,
-                train_gan.body,
                 [flag.format(*newest) for flag in flags],
             )
             == 0
@@ -405,40 +424,34 @@ def test_a_training_goes_on_by_run_id_and_epochs_alone_as_if_unbroken(store):
 
 
 def test_main_needs_a_gan_and_says_so_before_it_trains_anything(store, capsys):
-    message = failure(capsys, main.COMMAND, main.ARTIFACTS, main.body, "--gan.train=false")
+    message = failure(capsys, main.COMMAND, "--gan.train=false")
     assert message.startswith("error: configuration: gan.train: found false; allowed: true")
 
 
 def test_only_a_whole_data_set_is_converted(store, capsys, tmp_path):
-    message = failure(
-        capsys, prepare.COMMAND, {}, prepare.body, f"--out={tmp_path}/pair", "--protocol=validation"
-    )
+    message = failure(capsys, prepare.COMMAND, f"--out={tmp_path}/pair", "--protocol=validation")
     assert message.startswith("error: configuration: protocol: found validation; allowed: final")
     assert not (tmp_path / "pair").exists()
 
 
 def test_a_checkpoint_that_would_supply_nothing_is_refused(store, capsys, tmp_path):
-    (tmp_path / "judges.safetensors").write_text("never read")
-    message = failure(
-        capsys, train_gan.COMMAND, train_gan.ARTIFACTS, train_gan.body, f"--pretrained={tmp_path}"
-    )
+    (tmp_path / "pretrained.safetensors").write_text("never read")
+    message = failure(capsys, train_gan.COMMAND, f"--pretrained={tmp_path}")
     assert message.startswith(
         "error: --pretrained: use: found nothing to supply; allowed: monitor.train=false"
     )
 
 
 def test_a_folder_without_data_is_named_in_full(store, capsys):
-    message = failure(capsys, train_gan.COMMAND, train_gan.ARTIFACTS, train_gan.body, "--data.path=data/none")
+    message = failure(capsys, train_gan.COMMAND, "--data.path=data/none")
     assert f"{Path.cwd()}/data/none: data.path: found" in message
 
 
 def test_what_is_built_upon_must_be_of_the_right_kind(store, capsys, tmp_path):
     (tmp_path / "file").write_text("words")
-    message = failure(capsys, generate.COMMAND, generate.ARTIFACTS, generate.body, f"--gan={tmp_path}/file")
+    message = failure(capsys, generate.COMMAND, f"--gan={tmp_path}/file")
     assert "allowed: a checkpoint written by this program" in message
-    assert "--classifier: value: found nothing" in failure(
-        capsys, evaluate.COMMAND, evaluate.ARTIFACTS, evaluate.body
-    )
+    assert "--classifier: value: found nothing" in failure(capsys, evaluate.COMMAND)
 
 
 def test_a_store_that_cannot_be_reached_is_one_line(capsys, monkeypatch):
@@ -447,7 +460,7 @@ def test_a_store_that_cannot_be_reached_is_one_line(capsys, monkeypatch):
         nobody.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        message = failure(capsys, train_gan.COMMAND, train_gan.ARTIFACTS, train_gan.body)
+        message = failure(capsys, train_gan.COMMAND)
     assert message.startswith(f"error: MLflow at {uri}: API request to {uri}/api")
 
 
@@ -502,7 +515,7 @@ def test_what_the_server_cannot_store_fails_the_run_and_is_kept_here(remote, ser
 
 def test_the_whole_road_runs_against_a_server_and_can_be_built_upon(remote, capsys, tmp_path):
     mlflow.set_experiment("road")
-    assert launch(main.COMMAND, main.ARTIFACTS, main.body, TINY) == 0
+    assert launch(main.COMMAND, TINY) == 0
     assert f"Curves and pictures: {tracking.store_uri()}/#/experiments/" in capsys.readouterr().out
     runs = {
         run.data.tags["stage"]: run.info.run_id
@@ -511,7 +524,7 @@ def test_the_whole_road_runs_against_a_server_and_can_be_built_upon(remote, caps
     assert {"results.json", "summary.md", "training_curves.png"} <= set(files_of(remote, runs["main"]))
     assert "gan.safetensors" in files_of(remote, runs["train_gan"])
     assert "synthetic.h5" in files_of(remote, runs["generate"])
-    assert launch(evaluate.COMMAND, evaluate.ARTIFACTS, evaluate.body, [f"--classifier={runs['main']}"]) == 0
+    assert launch(evaluate.COMMAND, [f"--classifier={runs['main']}"]) == 0
     (again, *_) = remote.search_runs([remote.get_experiment_by_name("road").experiment_id])
     assert again.data.tags["stage"] == "evaluate"
     scores = remote.get_run(runs["main"]).data.metrics

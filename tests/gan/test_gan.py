@@ -1,16 +1,20 @@
-"""The training steps against an independent reference: float64, concatenated inputs, double backward."""
+"""Both steps against autograd on the definition of the losses, in float64; and the loop that takes them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
-from cwgan.config import GanConfig
+from cwgan.command_line import to_dict
+from cwgan.config import Config, GanConfig, SaveConfig
+from cwgan.data.dataset import GzslDataset
+from cwgan.gan import losses
+from cwgan.gan.checkpoint import load_checkpoint, save_checkpoint
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
-from cwgan.gan.training import Gan, SeenRows, build_gan, critic_step, generator_step, train_gan
+from cwgan.gan.training import Gan, SeenRows, build_gan, critic_step, generator_step, scored_epochs, train_gan
 
 SIZES = [(7, 5, 11, 6), (64, 20, 33, 17)]
 CONFIG = GanConfig(hidden_size=24, batch_size=8, epochs=2)
@@ -34,70 +38,84 @@ def make(config: GanConfig, features: int = 7, attributes: int = 5, rows: int = 
         torch.rand(9, attributes, generator=rng),
         torch.arange(6, 9),
     )
-    judges = (
-        freeze(Regressor(features, attributes, rng)),
-        freeze(SoftmaxClassifier(features, torch.arange(6), rng)),
-    )
-    return build_gan(features, attributes, config, torch.Generator().manual_seed(2), *judges), data
+    regressor = freeze(Regressor(features, attributes, rng))
+    monitor = freeze(SoftmaxClassifier(features, torch.arange(6), rng))
+    rng = torch.Generator().manual_seed(2)
+    return build_gan(features, attributes, config, rng, regressor, monitor), data
 
 
-def reference_critic(gan: Gan, features: Tensor, attributes: Tensor) -> Tensor:
-    weight = torch.cat([gan.critic.feature_weight, gan.critic.attribute_weight], dim=1)
-    hidden = functional.linear(torch.cat([features, attributes], dim=1), weight, gan.critic.hidden_bias)
-    return (
-        functional.leaky_relu(hidden, gan.config.leaky_slope) @ gan.critic.output_weight
-        + gan.critic.output_bias
-    )
-
-
-def reference_generator(gan: Gan, attributes: Tensor, noise: Tensor) -> Tensor:
-    weight = torch.cat([gan.generator.attribute_weight, gan.generator.noise_weight], dim=1)
-    hidden = functional.linear(torch.cat([attributes, noise], dim=1), weight, gan.generator.hidden_bias)
-    hidden = functional.leaky_relu(hidden, gan.config.leaky_slope)
-    activations = {"relu": functional.relu, "sigmoid": torch.sigmoid, "linear": torch.clone}
-    return activations[gan.config.output](
-        functional.linear(hidden, gan.generator.output_weight, gan.generator.output_bias)
-    )
+def relative_errors(player: nn.Module, wanted: tuple[Tensor, ...]) -> dict[str, float]:
+    """How far the gradients in a player's buffers are from those wanted, by name of the parameter."""
+    pairs = zip(player.named_parameters(), wanted, strict=True)
+    return {name: ((own.grad - other).norm() / other.norm()).item() for (name, own), other in pairs}
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("mixing", ["per_sample", "per_element"])
 @pytest.mark.parametrize(("features", "attributes", "hidden", "batch"), SIZES)
-def test_the_critic_step_follows_the_double_backward_gradient(
+def test_the_critic_step_follows_the_gradient_of_the_critic_loss_by_double_backward(
     mixing: str, features: int, attributes: int, hidden: int, batch: int
 ) -> None:
     gan, data = make(replace(CONFIG, penalty_mixing=mixing, hidden_size=hidden), features, attributes)
     gan.critic.requires_grad_()
-    before = [parameter.clone() for parameter in gan.critic.parameters()]
+    before = {name: parameter.clone() for name, parameter in gan.critic.named_parameters()}
     draws = torch.Generator().set_state(gan.rng.get_state())
     rows = torch.arange(batch)
     real, given = data.features[rows], data.attributes[data.labels[rows]]
-    fake = reference_generator(gan, given, torch.randn(batch, attributes, generator=draws)).detach()
+    fake = gan.generator(given, torch.randn(batch, attributes, generator=draws))
     mix = torch.rand(batch, 1 if mixing == "per_sample" else features, generator=draws)
-
-    mixed = (mix * real + (1 - mix) * fake).requires_grad_()
-    slope = torch.autograd.grad(reference_critic(gan, mixed, given).sum(), mixed, create_graph=True)[0]
-    penalty = ((slope.norm(dim=1) - 1) ** 2).mean()
-    difference = reference_critic(gan, real, given).mean() - reference_critic(gan, fake, given).mean()
-    loss = -difference + gan.config.penalty_weight * penalty
-    expected = torch.autograd.grad(loss, list(gan.critic.parameters()))
+    expected = losses.critic_loss(gan.critic, real, fake, given, mix, gan.config.penalty_weight)
+    wanted = torch.autograd.grad(expected["critic"], list(gan.critic.parameters()))
 
     terms = critic_step(gan, data, rows)
-    torch.testing.assert_close(terms["critic"], loss, rtol=1e-12, atol=0)
-    torch.testing.assert_close(terms["gradient_penalty"], penalty, rtol=1e-12, atol=0)
-    torch.testing.assert_close(terms["wasserstein"], difference, rtol=1e-12, atol=1e-14)
-    for (name, parameter), wanted, old in zip(gan.critic.named_parameters(), expected, before, strict=True):
-        # The bias of the critic's value cancels: its gradient is 0 but for rounding.
-        error = (parameter.grad - wanted).norm() / (wanted.norm() if name != "output_bias" else 1)
-        assert error < 1e-12, f"{name}: relative error {error:.1e}"
-        assert name == "output_bias" or not torch.equal(parameter, old), f"{name} did not move"
+    assert terms.keys() == expected.keys()
+    for name, value in terms.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-12, atol=1e-14)
+    errors = relative_errors(gan.critic, wanted)
+    # The bias of the critic's value cancels: its gradient is 0 but for rounding.
+    del errors["output_bias"]
+    assert (gan.critic.output_bias.grad - wanted[-1]).abs() < 1e-12
+    assert max(errors.values()) < 1e-12, errors
+    for name, parameter in gan.critic.named_parameters():
+        assert name == "output_bias" or not torch.equal(parameter, before[name]), f"{name} did not move"
 
 
-TERMS = {
-    "cycle": "cycle_weight",
-    "unseen_cycle": "unseen_cycle_weight",
-    "classification": "classification_weight",
-}
+def test_a_slope_of_zero_has_the_gradient_that_autograd_gives_it() -> None:
+    gan, data = make(CONFIG)
+    nn.init.zeros_(gan.critic.output_weight)
+    gan.critic.requires_grad_()
+    rows, draws = torch.arange(8), torch.Generator().set_state(gan.rng.get_state())
+    real, given = data.features[rows], data.attributes[data.labels[rows]]
+    fake = gan.generator(given, torch.randn(8, 5, generator=draws))
+    mix = torch.rand(8, 1, generator=draws)
+    expected = losses.critic_loss(gan.critic, real, fake, given, mix, gan.config.penalty_weight)["critic"]
+    wanted = torch.autograd.grad(expected, list(gan.critic.parameters()))
+    critic_step(gan, data, rows)
+    for parameter, other in zip(gan.critic.parameters(), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, other, rtol=1e-5, atol=1e-6)
+
+
+TERMS = ("cycle", "unseen_cycle", "classification")
+
+
+def expect_generator_step(
+    gan: Gan, data: SeenRows, batch: int
+) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    """Return the terms and the gradients of the next generator step on the first rows, by autograd."""
+    draws = torch.Generator().set_state(gan.rng.get_state())
+    weights = {name: getattr(gan.config, f"{name}_weight") for name in TERMS}
+    labels, size = data.labels[:batch], gan.generator.noise_size
+    attributes, noise = data.attributes[labels], torch.randn(batch, size, generator=draws)
+    if weights["unseen_cycle"]:
+        unseen = data.attributes[6 + torch.randint(3, (batch,), generator=draws)]
+        attributes = torch.cat([attributes, unseen])
+        noise = torch.cat([noise, torch.randn(batch, size, generator=draws)])
+    gan.generator.requires_grad_()
+    fake = gan.generator(attributes, noise)
+    cycle = losses.legacy_cycle if gan.config.legacy_cycle else losses.cycle
+    networks = gan.critic, gan.regressor, gan.monitor
+    terms = losses.generator_loss(*networks, fake, attributes, labels, weights, cycle)
+    return terms, torch.autograd.grad(terms["generator"], list(gan.generator.parameters()))
 
 
 @pytest.mark.usefixtures("float64")
@@ -108,40 +126,15 @@ TERMS = {
 def test_the_generator_step_follows_the_gradient_of_every_term(
     weights: dict[str, float], features: int, attributes: int, hidden: int, batch: int
 ) -> None:
-    chosen = {field: weights.get(term, 0.0) for term, field in TERMS.items()}
+    chosen = {f"{name}_weight": weights.get(name, 0.0) for name in TERMS}
     gan, data = make(replace(CONFIG, hidden_size=hidden, **chosen), features, attributes)
-    gan.generator.requires_grad_()
-    draws = torch.Generator().set_state(gan.rng.get_state())
-    rows = torch.arange(batch)
-    given = data.attributes[data.labels[rows]]
-    fake = reference_generator(gan, given, torch.randn(batch, attributes, generator=draws))
-    drawn = (
-        torch.randint(3, (batch,), generator=draws)
-        if "unseen_cycle" in weights
-        else torch.zeros(batch, dtype=torch.int64)
-    )
-    unseen = data.attributes[6 + drawn]
-    unseen_fake = reference_generator(gan, unseen, torch.randn(batch, attributes, generator=draws))
-
-    expected = {
-        "adversarial": -reference_critic(gan, fake, given).mean(),
-        "cycle": ((given - fake @ gan.regressor.weight.T - gan.regressor.bias) ** 2).mean(),
-        "unseen_cycle": ((unseen - unseen_fake @ gan.regressor.weight.T - gan.regressor.bias) ** 2).mean(),
-        "classification": functional.cross_entropy(
-            fake @ gan.classifier.weight.T + gan.classifier.bias, data.labels[rows]
-        ),
-    }
-    loss = expected["adversarial"] + sum(weight * expected[term] for term, weight in weights.items())
-    wanted = torch.autograd.grad(loss, list(gan.generator.parameters()))
-
-    terms = generator_step(gan, data, rows)
+    expected, wanted = expect_generator_step(gan, data, batch)
+    terms = generator_step(gan, data, torch.arange(batch))
     assert set(terms) == {"generator", "adversarial", *weights}, "a term of weight 0 is not computed"
-    for term in ("adversarial", *weights):
-        torch.testing.assert_close(terms[term], expected[term], rtol=1e-12, atol=0)
-    torch.testing.assert_close(terms["generator"], loss, rtol=1e-12, atol=0)
-    for (name, parameter), reference in zip(gan.generator.named_parameters(), wanted, strict=True):
-        error = (parameter.grad - reference).norm() / reference.norm()
-        assert error < 1e-12, f"{name}: relative error {error:.1e}"
+    for name, value in terms.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-12, atol=0)
+    errors = relative_errors(gan.generator, wanted)
+    assert max(errors.values()) < 1e-12, errors
 
 
 @pytest.mark.usefixtures("float64")
@@ -150,21 +143,14 @@ def test_the_generator_step_follows_the_gradient_of_every_output_and_of_the_lega
     output: str, legacy: bool
 ) -> None:
     gan, data = make(replace(CONFIG, output=output, legacy_cycle=legacy, cycle_weight=0.7))
-    gan.generator.requires_grad_()
-    draws = torch.Generator().set_state(gan.rng.get_state())
-    rows = torch.arange(8)
-    given = data.attributes[data.labels[rows]]
-    fake = reference_generator(gan, given, torch.randn(8, 5, generator=draws))
-    reconstructed = fake @ gan.regressor.weight.T + gan.regressor.bias
-    cycle = ((given - (reconstructed[0] if legacy else reconstructed)) ** 2).mean()
-    loss = 0.7 * cycle - reference_critic(gan, fake, given).mean()
-    wanted = torch.autograd.grad(loss, list(gan.generator.parameters()))
-    torch.testing.assert_close(generator_step(gan, data, rows)["cycle"], cycle, rtol=1e-12, atol=0)
-    for parameter, reference in zip(gan.generator.parameters(), wanted, strict=True):
-        assert (parameter.grad - reference).norm() < 1e-12 * reference.norm()
+    expected, wanted = expect_generator_step(gan, data, 8)
+    cycle = generator_step(gan, data, torch.arange(8))["cycle"]
+    torch.testing.assert_close(cycle, expected["cycle"], rtol=1e-12, atol=0)
+    errors = relative_errors(gan.generator, wanted)
+    assert max(errors.values()) < 1e-12, errors
 
 
-def test_the_judges_and_the_other_player_stay_as_they_are() -> None:
+def test_the_pretrained_networks_and_the_other_player_stay_as_they_are() -> None:
     gan, data = make(replace(CONFIG, cycle_weight=1.0, unseen_cycle_weight=1.0, classification_weight=1.0))
     before = {name: value.clone() for name, value in gan.tensors().items()}
     generator_step(gan, data, torch.arange(8))
@@ -193,6 +179,28 @@ def test_an_epoch_is_a_generator_step_per_batch_each_after_several_critic_steps(
     assert _steps(gan.critic_optimizer) == 3 * (50 // 8)
 
 
+@pytest.mark.parametrize("critic_steps", [1, 3])
+def test_the_terms_of_an_epoch_are_means_over_all_steps_of_each_player(critic_steps: int) -> None:
+    config = replace(CONFIG, critic_steps=critic_steps, epochs=1)
+    (gan, data), (twin, _) = make(config), make(config)
+    (epoch,) = train_gan(gan, data)
+    for optimizer, lr in ((twin.critic_optimizer, 1e-3), (twin.generator_optimizer, 1e-4)):
+        optimizer.param_groups[0]["lr"] = lr
+    orders = [torch.randperm(50, generator=twin.rng)[:48] for _ in range(critic_steps)]
+    values: dict[str, list[float]] = {}
+    for batches in torch.cat(orders).view(6, critic_steps, 8):
+        taken = [critic_step(twin, data, batch) for batch in batches]
+        for terms in (*taken, generator_step(twin, data, batches[-1])):
+            for name, value in terms.items():
+                values.setdefault(name, []).append(value.item())
+    assert {name: len(each) for name, each in values.items()} == {
+        **dict.fromkeys(("critic", "wasserstein", "gradient_penalty"), 6 * critic_steps),
+        **dict.fromkeys(("generator", "adversarial", "cycle"), 6),
+    }
+    means = {name: sum(each) / len(each) for name, each in values.items()}
+    assert epoch.terms == pytest.approx(means, rel=1e-5)
+
+
 def test_fewer_rows_than_a_batch_still_train() -> None:
     gan, data = make(replace(CONFIG, batch_size=64, epochs=1))
     list(train_gan(gan, data))
@@ -200,11 +208,8 @@ def test_fewer_rows_than_a_batch_still_train() -> None:
 
 
 def test_learning_rates_decay_with_the_epoch() -> None:
-    gan, data = make(
-        replace(
-            CONFIG, epochs=3, generator_lr=0.1, generator_lr_decay=0.5, critic_lr=0.2, critic_lr_decay=0.25
-        )
-    )
+    rates = {"generator_lr": 0.1, "generator_lr_decay": 0.5, "critic_lr": 0.2, "critic_lr_decay": 0.25}
+    gan, data = make(replace(CONFIG, epochs=3, **rates))
     list(train_gan(gan, data))
     assert gan.generator_optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / (1 + 0.5 * 2))
     assert gan.critic_optimizer.param_groups[0]["lr"] == pytest.approx(0.2 / (1 + 0.25 * 2))
@@ -214,6 +219,67 @@ def test_a_loss_that_is_no_longer_finite_stops_the_training_and_names_term_and_e
     gan, data = make(replace(CONFIG, generator_lr=1e30, critic_lr=1e30, epochs=50))
     with pytest.raises(FloatingPointError, match=r"the term \w+ is -?(nan|inf) in epoch \d+"):
         list(train_gan(gan, data))
+
+
+# What an epoch says of itself
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs", "scored"),
+    [(0, 5, []), (2, 5, [2, 4, 5]), (2, 4, [2, 4]), (9, 4, [4]), (1, 3, [1, 2, 3])],
+)
+def test_the_multiples_of_score_every_and_the_last_epoch_are_scored(
+    every: int, epochs: int, scored: list[int]
+) -> None:
+    config = replace(CONFIG, score_every=every, epochs=epochs)
+    assert scored_epochs(config) == scored
+    assert [epoch.number for epoch in train_gan(*make(config)) if epoch.is_scored] == scored
+
+
+def test_epochs_are_numbered_and_say_which_are_savepoints() -> None:
+    config = replace(CONFIG, epochs=6, save=SaveConfig(epochs=[1], every=3, start=2))
+    epochs = list(train_gan(*make(config)))
+    assert [epoch.number for epoch in epochs] == [1, 2, 3, 4, 5, 6]
+    assert [epoch.number for epoch in epochs if epoch.is_savepoint] == [1, 2, 5]
+
+
+def test_the_generators_of_an_epoch_are_as_they_were_and_the_last_is_the_one_in_training() -> None:
+    gan, data = make(replace(CONFIG, epochs=6, snapshots=3, snapshot_every=2))
+    found, weights = {}, {}
+    for epoch in train_gan(gan, data):
+        weights[epoch.number] = gan.generator.output_weight.clone()
+        found[epoch.number] = list(epoch.generators)
+        assert epoch.generators[epoch.number] is gan.generator
+        assert all(torch.equal(one.output_weight, weights[at]) for at, one in epoch.generators.items())
+    assert found == {1: [1], 2: [2], 3: [2, 3], 4: [2, 4], 5: [2, 4, 5], 6: [2, 4, 6]}
+    snapshots = {name.partition(".")[0] for name in gan.tensors() if name.startswith("snapshot")}
+    assert snapshots == {"snapshot0", "snapshot1"}
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4])
+def test_a_restored_training_goes_on_bit_for_bit_with_the_same_snapshots(
+    tmp_path: Path, numbers: GzslDataset, stop: int
+) -> None:
+    config = replace(CONFIG, epochs=6, snapshots=3, critic_steps=2)
+    unbroken, data = make(config)
+    list(train_gan(unbroken, data))
+    (first, _), (resumed, _) = make(config), make(config)
+    next(epoch for epoch in train_gan(first, data) if epoch.number == stop)
+    path = tmp_path / "gan.safetensors"
+    save_checkpoint(path, first.tensors(), "gan", first.epoch, to_dict(Config(gan=config)), numbers)
+    resumed.restore(load_checkpoint(path))
+    assert (resumed.epoch, list(resumed.earlier)) == (stop, list(range(1, 6))[:stop][-3:-1])
+    list(train_gan(resumed, data))
+    assert list(resumed.earlier) == list(unbroken.earlier) == [4, 5]
+    ours, theirs = resumed.tensors(), unbroken.tensors()
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_without_snapshots_no_copy_is_kept() -> None:
+    gan, data = make(CONFIG)
+    assert [list(epoch.generators) for epoch in train_gan(gan, data)] == [[1], [2]]
+    assert gan.earlier == {}
 
 
 def _steps(optimizer: torch.optim.Optimizer) -> int:

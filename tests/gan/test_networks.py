@@ -7,16 +7,17 @@ from torch.nn import functional
 from cwgan.gan.networks import Critic, Generator, Regressor, SoftmaxClassifier, freeze
 
 
-def test_the_generator_is_a_two_layer_network_over_attributes_and_noise(rng: torch.Generator) -> None:
-    generator = Generator(3, 5, 16, 7, 0.2, rng)
-    attributes, noise = torch.randn(4, 3), torch.randn(4, 5)
+@pytest.mark.parametrize("output", ["relu", "sigmoid", "linear"])
+def test_the_generator_is_a_two_layer_network_over_attributes_and_noise(
+    output: str, rng: torch.Generator
+) -> None:
+    generator = Generator(3, 5, 16, 7, 0.2, rng, output)
+    attributes, noise = torch.randn(4, 3, generator=rng), torch.randn(4, 5, generator=rng)
     weight = torch.cat([generator.attribute_weight, generator.noise_weight], dim=1)
-    hidden = functional.leaky_relu(
-        torch.cat([attributes, noise], dim=1) @ weight.T + generator.hidden_bias, 0.2
-    )
-    expected = functional.relu(hidden @ generator.output_weight.T + generator.output_bias)
-    torch.testing.assert_close(generator(attributes, noise), expected)
-    assert (generator(attributes, noise) >= 0).all()
+    before = torch.cat([attributes, noise], dim=1) @ weight.T + generator.hidden_bias
+    values = functional.leaky_relu(before, 0.2) @ generator.output_weight.T + generator.output_bias
+    activations = {"relu": functional.relu, "sigmoid": torch.sigmoid, "linear": torch.clone}
+    torch.testing.assert_close(generator(attributes, noise), activations[output](values))
 
 
 def test_the_critic_is_a_two_layer_network_over_features_and_attributes(rng: torch.Generator) -> None:

@@ -1,7 +1,14 @@
+from pathlib import Path
+
+import pytest
 import torch
 
+from cwgan.command_line import to_dict
+from cwgan.config import Config, GanConfig
+from cwgan.data.dataset import GzslDataset
+from cwgan.gan.checkpoint import load_checkpoint, module_tensors, save_checkpoint
 from cwgan.gan.networks import Generator
-from cwgan.gan.snapshots import Snapshots, synthesize_from
+from cwgan.gan.snapshots import load_snapshots, snapshot_epochs, synthesize_from
 from cwgan.gan.synthesis import synthesize
 
 
@@ -47,15 +54,29 @@ def test_fewer_rows_than_generators_are_made_by_the_first_ones() -> None:
     assert torch.cat(list(chunks))[:, 0].tolist() == [1, 2]
 
 
-def test_snapshots_are_copies_of_which_the_oldest_leaves() -> None:
-    snapshots, generator = Snapshots(3), constant(0)
-    for value in (1.0, 2.0, 3.0):
-        torch.nn.init.constant_(generator.output_bias, value)
-        snapshots.add(generator)
-    assert [earlier.output_bias[0].item() for earlier in snapshots.earlier] == [2, 3]
-    assert set(snapshots.tensors()) == {
-        f"snapshot{place}.{name}" for place in (0, 1) for name in generator.state_dict()
-    }
-    none = Snapshots(1)
-    none.add(generator)
-    assert none.tensors() == {}
+@pytest.mark.parametrize(
+    ("snapshots", "every", "epoch", "epochs"),
+    [
+        (1, 1, 5, [5]),
+        (3, 1, 1, [1]),
+        (3, 1, 2, [1, 2]),
+        (3, 1, 5, [3, 4, 5]),
+        (3, 2, 5, [2, 4, 5]),
+        (3, 2, 6, [2, 4, 6]),
+        (9, 2, 7, [2, 4, 6, 7]),
+        (2, 10, 9, [9]),
+    ],
+)
+def test_rows_come_from_the_epoch_itself_and_the_newest_multiples_below_it(
+    snapshots: int, every: int, epoch: int, epochs: list[int]
+) -> None:
+    assert snapshot_epochs(GanConfig(snapshots=snapshots, snapshot_every=every), epoch) == epochs
+
+
+def test_a_checkpoint_gives_its_snapshots_oldest_first_and_the_newest_generator_last(
+    tmp_path: Path, numbers: GzslDataset
+) -> None:
+    tensors = module_tensors(snapshot0=constant(1), snapshot1=constant(2), generator=constant(3))
+    save_checkpoint(tmp_path / "gan.safetensors", tensors, "gan", 3, to_dict(Config()), numbers)
+    generators = load_snapshots(load_checkpoint(tmp_path / "gan.safetensors"))
+    assert [generator.output_bias[0].item() for generator in generators] == [1, 2, 3]

@@ -4,33 +4,25 @@ from cwgan.config import Config, GanConfig
 from cwgan.scoring.comparison import (
     VARIANTS,
     Spread,
-    by_protocol,
-    logged,
-    of_seeds,
-    of_variants,
+    format_table,
+    list_variants,
+    split_protocols,
     spread,
-    table,
+    tabulate_scores,
+    to_metrics,
 )
-from cwgan.stages import figures
+from cwgan.stages.figures import draw_variants
 
 
 def test_the_spread_is_mean_and_sample_deviation_of_what_all_runs_have() -> None:
     found = spread([{"H": 0.25, "T1": 0.5}, {"H": 0.75, "T1": 0.5, "S": 1.0}, {"H": 0.5, "T1": 0.5}])
     assert found == {"H": Spread(0.5, 0.25), "T1": Spread(0.5, 0.0)}
     assert spread([{"H": 0.5}]) == {"H": Spread(0.5, 0.0)}
-    assert logged({"H": Spread(0.6, 0.1)}, "wgan/") == {"wgan/H": 0.6, "wgan/H_std": 0.1}
-
-
-def test_every_seed_is_a_run_of_its_own() -> None:
-    configs = of_seeds(Config(seeds=[3, 5]), [3, 5])
-    assert {name: (config.seed, config.seeds) for name, config in configs.items()} == {
-        "seed 3": (3, []),
-        "seed 5": (5, []),
-    }
+    assert to_metrics({"H": Spread(0.6, 0.1)}, "wgan/") == {"wgan/H": 0.6, "wgan/H_std": 0.1}
 
 
 def test_a_variant_says_which_terms_there_are_and_the_preset_how_much_the_cycle_counts() -> None:
-    configs = of_variants(Config(gan=GanConfig(cycle_weight=0.5, hidden_size=7)))
+    configs = list_variants(Config(gan=GanConfig(cycle_weight=0.5, hidden_size=7)))
     weights = {
         name: (
             config.gan.cycle_weight,
@@ -51,7 +43,7 @@ def test_a_variant_says_which_terms_there_are_and_the_preset_how_much_the_cycle_
 
 
 def test_a_table_is_in_percent_but_for_gamma() -> None:
-    text = table("runs", {"one": {"H": 0.5, "gamma": 1.25}, "mean": {"H": Spread(0.512, 0.014)}})
+    text = tabulate_scores("runs", {"one": {"H": 0.5, "gamma": 1.25}, "mean": {"H": Spread(0.512, 0.014)}})
     assert text.splitlines() == [
         "| runs |          H | gamma |",
         "|-----:|-----------:|------:|",
@@ -60,14 +52,22 @@ def test_a_table_is_in_percent_but_for_gamma() -> None:
     ]
 
 
+def test_every_table_of_the_project_is_aligned_to_the_right() -> None:
+    assert format_table(["a", "long"], [["1.5", "2"]]).splitlines() == [
+        "|   a | long |",
+        "|----:|-----:|",
+        "| 1.5 |    2 |",
+    ]
+
+
 def test_scores_of_validation_classes_and_of_test_rows_are_two_rows() -> None:
     scores = {"val_H": 0.5, "val_gamma": 1.0, "H": 0.4, "selected_epoch": 7.0, "seconds/generate": 1.0}
-    assert by_protocol(scores) == {"validation": {"H": 0.5, "gamma": 1.0}, "test": {"H": 0.4}}
-    assert by_protocol({"val_H": 0.5, "selected_epoch": 7.0}) == {"validation": {"H": 0.5}}
+    assert split_protocols(scores) == {"validation": {"H": 0.5, "gamma": 1.0}, "test": {"H": 0.4}}
+    assert split_protocols({"val_H": 0.5, "selected_epoch": 7.0}) == {"validation": {"H": 0.5}}
 
 
 def test_the_bars_are_drawn(tmp_path: Path) -> None:
-    figures.variant_bars(
+    draw_variants(
         tmp_path / "bars.png", {name: {"S": Spread(0.5, 0.1), "H": Spread(0.4, 0.0)} for name in VARIANTS}
     )
     assert (tmp_path / "bars.png").read_bytes()[1:4] == b"PNG"

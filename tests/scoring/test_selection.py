@@ -4,7 +4,7 @@ import pytest
 
 from cwgan.config import ClassifierConfig, Config, GanConfig
 from cwgan.errors import InputError
-from cwgan.scoring.selection import choose, final_half, validation_half
+from cwgan.scoring.selection import choose, final_half, find_best, validation_half
 
 HISTORY = {
     "gan/wasserstein": [(1, 3.0), (2, 2.0), (3, 1.0), (4, 0.5), (6, 0.1)],
@@ -19,6 +19,10 @@ def test_the_epoch_of_highest_calibrated_h_is_chosen_with_its_bias_and_the_earli
     choice = choose(HISTORY)
     assert (choice.epoch, choice.gamma) == (4, 1.5)
     assert choice.scores == {"val_H": 0.3, "val_calibrated_H": 0.6, "val_gamma": 1.5}
+
+
+def test_the_best_is_the_highest_and_of_equals_the_earliest() -> None:
+    assert find_best({6: 0.5, 4: 0.5, 2: 0.1}) == 4
 
 
 def test_the_choosing_half_is_validation_and_the_other_half_final() -> None:

@@ -1,4 +1,4 @@
-"""The training stage: what it writes and logs, which checkpoints stay, and that a resumed training is an unbroken one."""
+"""The training stage: what it writes and logs, which checkpoints stay, and that resuming changes nothing."""
 
 import dataclasses
 from pathlib import Path
@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from cwgan.command_line import from_dict, to_dict
 from cwgan.config import Config, GanConfig, MonitorConfig, RegressorConfig, SaveConfig
 from cwgan.errors import InputError
+from cwgan.stages.job import Job
 from cwgan.stages.train import train
 
 TINY = Config(
@@ -54,10 +55,10 @@ def kept(folder: Path) -> list[str]:
 
 def test_a_training_writes_three_checkpoints_and_logs_every_term_of_every_epoch(numbers, tmp_path):
     curves = Curves()
-    gan_file = train(TINY, numbers, tmp_path, curves)
+    gan_file = train(Job(TINY, numbers, tmp_path, curves))
     assert gan_file == tmp_path / "gan.safetensors"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["gan.safetensors", "judges.safetensors"]
-    judges = {
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gan.safetensors", "pretrained.safetensors"]
+    pretrained = {
         "monitor/loss",
         "monitor/val_loss",
         "monitor/val_accuracy",
@@ -73,14 +74,14 @@ def test_a_training_writes_three_checkpoints_and_logs_every_term_of_every_epoch(
         "cycle",
         "monitor_accuracy",
     }
-    assert set(curves) == judges | {f"gan/{name}" for name in players}
-    assert all(list(curves[name]) == [1, 2] for name in judges)
+    assert set(curves) == pretrained | {f"gan/{name}" for name in players}
+    assert all(list(curves[name]) == [1, 2] for name in pretrained)
     assert all(list(curves[f"gan/{name}"]) == [1, 2, 3, 4] for name in players)
 
 
 def test_the_same_seed_gives_the_same_file_and_another_seed_another(numbers, tmp_path):
     for folder, seed in (("first", 0), ("second", 0), ("third", 1)):
-        train(dataclasses.replace(TINY, seed=seed), numbers, tmp_path / folder, Curves())
+        train(Job(dataclasses.replace(TINY, seed=seed), numbers, tmp_path / folder, Curves()))
     first, second, third = (
         (tmp_path / folder / "gan.safetensors").read_bytes() for folder in ("first", "second", "third")
     )
@@ -92,9 +93,9 @@ def test_the_same_seed_gives_the_same_file_and_another_seed_another(numbers, tmp
     assert first != third
 
 
-def test_without_the_gan_only_its_judges_are_fitted(numbers, tmp_path):
-    assert train(changed(gan={"train": False}), numbers, tmp_path, Curves()) is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["judges.safetensors"]
+def test_without_the_gan_only_monitor_and_regressor_are_fitted(numbers, tmp_path):
+    assert train(Job(changed(gan={"train": False}), numbers, tmp_path, Curves())) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pretrained.safetensors"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_without_the_gan_only_its_judges_are_fitted(numbers, tmp_path):
 )
 def test_a_term_of_weight_zero_is_not_logged(numbers, tmp_path, weights, terms):
     curves = Curves()
-    train(changed(gan={"epochs": 1, **weights}), numbers, tmp_path, curves)
+    train(Job(changed(gan={"epochs": 1, **weights}), numbers, tmp_path, curves))
     assert {"gan/cycle", "gan/unseen_cycle", "gan/classification"} & set(curves) == terms
 
 
@@ -116,7 +117,7 @@ def test_the_validation_protocol_scores_every_so_many_epochs(numbers, tmp_path):
         changed(gan={"score_every": 2}, classifier={"epochs": 1}), protocol="validation"
     )
     curves = Curves()
-    train(config, numbers, tmp_path, curves)
+    train(Job(config, numbers, tmp_path, curves))
     for name in ("val_S", "val_U", "val_H", "val_T1"):
         assert list(curves[name]) == [2, 4]
         assert all(0 <= value <= 1 for value in curves[name].values())
@@ -124,8 +125,8 @@ def test_the_validation_protocol_scores_every_so_many_epochs(numbers, tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_training_and_leaves_no_unfinished_file(numbers, tmp_path):
     with pytest.raises(FloatingPointError, match=r"GAN: the term \w+ is (nan|-?inf) in epoch"):
-        train(changed(gan={"generator_lr": 1e30}), numbers, tmp_path, Curves())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["judges.safetensors"]
+        train(Job(changed(gan={"generator_lr": 1e30}), numbers, tmp_path, Curves()))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pretrained.safetensors"]
 
 
 # Resuming
@@ -147,30 +148,29 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_leaves_no_unfinished_fi
 )
 def test_two_epochs_and_two_more_are_four_bit_for_bit(numbers, tmp_path, gan):
     unbroken, first, resumed = Curves(), Curves(), Curves()
-    train(changed(gan=gan), numbers, tmp_path / "unbroken", unbroken)
-    gan_file = train(changed(gan={**gan, "epochs": 2}), numbers, tmp_path / "first", first)
-    train(changed(gan=gan), numbers, tmp_path / "resumed", resumed, resume=gan_file)
+    train(Job(changed(gan=gan), numbers, tmp_path / "unbroken", unbroken))
+    gan_file = train(Job(changed(gan={**gan, "epochs": 2}), numbers, tmp_path / "first", first))
+    train(Job(changed(gan=gan), numbers, tmp_path / "resumed", resumed), resume=gan_file)
     assert_same_tensors(tmp_path / "unbroken/gan.safetensors", tmp_path / "resumed/gan.safetensors")
     for name in resumed:
         assert {**first[name], **resumed[name]} == unbroken[name]
 
 
-def test_a_resumed_training_takes_its_judges_from_the_checkpoint_and_fits_none(numbers, tmp_path):
-    gan_file = train(changed(gan={"epochs": 1}), numbers, tmp_path / "first", Curves())
+def test_a_resumed_training_takes_its_pretrained_networks_from_the_checkpoint_and_fits_none(
+    numbers, tmp_path
+):
+    gan_file = train(Job(changed(gan={"epochs": 1}), numbers, tmp_path / "first", Curves()))
     curves = Curves()
-    train(changed(gan={"epochs": 2}), numbers, tmp_path / "resumed", curves, resume=gan_file)
+    train(Job(changed(gan={"epochs": 2}), numbers, tmp_path / "resumed", curves), resume=gan_file)
     assert {name.partition("/")[0] for name in curves} == {"gan"}
     assert list(curves["gan/critic"]) == [2]
 
 
 def test_a_training_resumed_from_a_savepoint_goes_on_from_its_epoch(numbers, tmp_path):
-    train(with_saves(epochs=[3]), numbers, tmp_path / "unbroken", Curves())
+    train(Job(with_saves(epochs=[3]), numbers, tmp_path / "unbroken", Curves()))
     curves = Curves()
     train(
-        TINY,
-        numbers,
-        tmp_path / "resumed",
-        curves,
+        Job(TINY, numbers, tmp_path / "resumed", curves),
         resume=tmp_path / "unbroken/checkpoints/gan-epoch-0003.safetensors",
     )
     assert list(curves["gan/critic"]) == [4]
@@ -179,63 +179,63 @@ def test_a_training_resumed_from_a_savepoint_goes_on_from_its_epoch(numbers, tmp
 
 @pytest.mark.parametrize("epochs", [3, 4])
 def test_a_checkpoint_with_no_epoch_left_to_train_is_refused(numbers, tmp_path, epochs):
-    gan_file = train(TINY, numbers, tmp_path, Curves())
+    gan_file = train(Job(TINY, numbers, tmp_path, Curves()))
     with pytest.raises(InputError, match=rf"epoch: found 4; allowed: fewer than gan\.epochs, {epochs}"):
-        train(changed(gan={"epochs": epochs}), numbers, tmp_path / "resumed", Curves(), resume=gan_file)
+        train(Job(changed(gan={"epochs": epochs}), numbers, tmp_path / "resumed", Curves()), resume=gan_file)
 
 
 def test_a_checkpoint_of_networks_of_another_size_is_refused(numbers, tmp_path):
-    gan_file = train(changed(gan={"epochs": 1}), numbers, tmp_path, Curves())
+    gan_file = train(Job(changed(gan={"epochs": 1}), numbers, tmp_path, Curves()))
     with pytest.raises(InputError, match="size mismatch"):
-        train(changed(gan={"hidden_size": 9}), numbers, tmp_path / "resumed", Curves(), resume=gan_file)
+        train(Job(changed(gan={"hidden_size": 9}), numbers, tmp_path / "resumed", Curves()), resume=gan_file)
 
 
 def test_a_checkpoint_without_a_gan_cannot_be_resumed(numbers, tmp_path):
-    train(changed(gan={"train": False}), numbers, tmp_path, Curves())
-    with pytest.raises(InputError, match=r"judges\.safetensors: generator: found nothing of that name"):
-        train(TINY, numbers, tmp_path / "resumed", Curves(), resume=tmp_path / "judges.safetensors")
+    train(Job(changed(gan={"train": False}), numbers, tmp_path, Curves()))
+    with pytest.raises(InputError, match=r"pretrained\.safetensors: generator: found nothing of that name"):
+        train(Job(TINY, numbers, tmp_path / "resumed", Curves()), resume=tmp_path / "pretrained.safetensors")
 
 
-# Judges from elsewhere
+# Pretrained networks from elsewhere
 
 
-def test_judges_can_come_from_an_earlier_training(numbers, tmp_path):
-    gan_file = train(TINY, numbers, tmp_path / "first", Curves())
+def test_pretrained_networks_can_come_from_an_earlier_training(numbers, tmp_path):
+    gan_file = train(Job(TINY, numbers, tmp_path / "first", Curves()))
     curves = Curves()
     config = changed(dataclasses.replace(TINY, seed=1), monitor={"train": False}, regressor={"train": False})
-    again = load_file(train(config, numbers, tmp_path / "second", curves, pretrained=gan_file))
+    again = load_file(train(Job(config, numbers, tmp_path / "second", curves), pretrained=gan_file))
     assert {name.partition("/")[0] for name in curves} == {"gan"}
     for name, tensor in load_file(gan_file).items():
         if name.startswith(("monitor.", "regressor.")):
             assert torch.equal(tensor, again[name])
 
 
-@pytest.mark.parametrize("judge", ["monitor", "regressor"])
-def test_a_judge_that_is_not_fitted_must_come_from_somewhere(numbers, tmp_path, judge):
+@pytest.mark.parametrize("network", ["monitor", "regressor"])
+def test_a_network_that_is_not_fitted_must_come_from_somewhere(numbers, tmp_path, network):
     with pytest.raises(
-        InputError, match=rf"{judge}\.train: found false; allowed: true, or a checkpoint with the {judge}"
+        InputError, match=rf"{network}\.train: found false; allowed: true, or a checkpoint with the {network}"
     ):
-        train(changed(**{judge: {"train": False}}), numbers, tmp_path, Curves())
+        train(Job(changed(**{network: {"train": False}}), numbers, tmp_path, Curves()))
 
 
 def test_features_below_zero_are_refused_since_a_relu_cannot_make_them(numbers, tmp_path):
     signed = dataclasses.replace(numbers, features=numbers.features - 0.5)
     with pytest.raises(InputError, match=r"features: found values down to -0\.5"):
-        train(TINY, signed, tmp_path, Curves())
+        train(Job(TINY, signed, tmp_path, Curves()))
 
 
 # Savepoints
 
 
 def test_no_rule_saves_no_epoch(numbers, tmp_path):
-    train(TINY, numbers, tmp_path, Curves())
+    train(Job(TINY, numbers, tmp_path, Curves()))
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_listed_epochs_are_saved_and_hold_the_gan_as_it_was(numbers, tmp_path):
-    train(with_saves(epochs=[2, 4, 9]), numbers, tmp_path / "long", Curves())
+    train(Job(with_saves(epochs=[2, 4, 9]), numbers, tmp_path / "long", Curves()))
     assert kept(tmp_path / "long") == ["gan-epoch-0002.safetensors", "gan-epoch-0004.safetensors"]
-    train(changed(gan={"epochs": 2}), numbers, tmp_path / "short", Curves())
+    train(Job(changed(gan={"epochs": 2}), numbers, tmp_path / "short", Curves()))
     assert_same_tensors(
         tmp_path / "long/checkpoints/gan-epoch-0002.safetensors", tmp_path / "short/gan.safetensors"
     )
@@ -257,13 +257,13 @@ def test_listed_epochs_are_saved_and_hold_the_gan_as_it_was(numbers, tmp_path):
     ],
 )
 def test_periodic_savepoints_begin_at_start_and_the_newest_stay(numbers, tmp_path, rule, epochs):
-    train(with_saves(**rule), numbers, tmp_path, Curves())
+    train(Job(with_saves(**rule), numbers, tmp_path, Curves()))
     assert kept(tmp_path) == [f"gan-epoch-{epoch:04d}.safetensors" for epoch in epochs]
 
 
 def test_the_best_savepoints_by_a_metric_stay(numbers, tmp_path):
     curves = Curves()
-    train(with_saves(every=1, keep=2, best_by="monitor_accuracy"), numbers, tmp_path, curves)
+    train(Job(with_saves(every=1, keep=2, best_by="monitor_accuracy"), numbers, tmp_path, curves))
     accuracy = curves["gan/monitor_accuracy"]
     best = sorted(accuracy, key=lambda epoch: (accuracy[epoch], epoch))[-2:]
     assert len(set(accuracy.values())) > 1
@@ -276,7 +276,7 @@ def test_of_a_loss_the_lowest_is_the_best(numbers, tmp_path):
         gan={"train": False},
     )
     curves = Curves()
-    train(config, numbers, tmp_path, curves)
+    train(Job(config, numbers, tmp_path, curves))
     losses = curves["monitor/val_loss"]
     assert kept(tmp_path) == [f"monitor-epoch-{min(losses, key=losses.get):04d}.safetensors"]
 
@@ -284,5 +284,5 @@ def test_of_a_loss_the_lowest_is_the_best(numbers, tmp_path):
 @pytest.mark.parametrize("stage", ["monitor", "regressor", "gan"])
 def test_a_metric_that_is_not_measured_is_refused_before_anything_is_trained(numbers, tmp_path, stage):
     with pytest.raises(InputError, match=rf"{stage}\.save\.best_by: found 'H'"):
-        train(with_saves(stage, every=1, keep=1, best_by="H"), numbers, tmp_path, Curves())
+        train(Job(with_saves(stage, every=1, keep=1, best_by="H"), numbers, tmp_path, Curves()))
     assert list(tmp_path.iterdir()) == []

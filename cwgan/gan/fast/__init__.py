@@ -1,1 +1,1 @@
-"""The fast forms of what `cwgan.gan.training.losses` defines."""
+"""The fast forms of what `cwgan.gan.losses` and `cwgan.gan.networks` define."""

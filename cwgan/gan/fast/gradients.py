@@ -1,164 +1,142 @@
-"""The gradients of critic and generator, written out and put into buffers that stay: no graph, no double backward.
+"""The gradients of critic and generator, written out: no graph, no double backward, no new buffers.
 
-The usual way differentiates the penalty's gradient a second time, keeps a graph for it, and lets autograd allocate
-a fresh gradient as large as the weights in every step. With one hidden layer all of it can be written down.
+The usual way, autograd on `losses.critic_loss`, differentiates the penalty's gradient a second time, keeps a
+graph for it, and allocates gradients as large as the weights in every step. With one hidden layer all of it
+can be written down. Tests compare the results with autograd's in float64.
 
-Notation, row by row over a batch of B: x real features, y = G(a, z) fake ones, a attributes; W_x, W_a, b, w, c the
-critic's parameters; h_r = x W_x' + a W_a' + b the hidden layer of the real row before LeakyReLU f, h_f that of the
-fake; s(h) = f'(h), which is 1 above zero and leaky_slope below; D = f(h) w' + c.
+    symbol         variable                                meaning
+    B, p           batch, penalty_weight
+    x, y, a, z     real, fake, attributes, noise           y = G(a, z)
+    t              mix                                     share of x in the mixed row
+    W_x, W_a, b    feature_weight, attribute_weight, hidden_bias of the critic
+    w, c           output_weight, output_bias of the critic
+    h_r, h_f, h_m  real_hidden, fake_hidden, mixed_hidden  x W_x' + a W_a' + b, before LeakyReLU f
+    s(h)           in _leaky_relu_backward                 f'(h): 1 above zero, leaky_slope below
+    g              slope                                   gradient of D with respect to the mixed row
+    u              penalty_gradient                        gradient of p times the penalty with respect to g
+    e_r, e_f       real_error, fake_error                  gradients of the loss with respect to h_r and h_f
+    e_m            mixed_error                             gradient of D with respect to h_m
 
-Critic, minimizing  mean D(y) - mean D(x) + p mean (|g| - 1)^2:
+Critic, D = f(h) w' + c, minimizing  mean D(y) - mean D(x) + p mean (|g| - 1)^2:
 
-    h_m = h_f + t (h_r - h_f)           the mixed row, as h is affine in the features (t one number per row)
-    g   = (s(h_m) * w) W_x              its slope: gradient of D with respect to the features
-    u   = 2 p / B (1 - 1 / |g|) g       gradient of the penalty with respect to g
-    e_r = -s(h_r) * w / B,  e_f = s(h_f) * w / B,  e_m = s(h_m) * w
-
-    dW_x = e_r' x + e_f' y + e_m' u     one product of three batches laid under each other
-    dW_a = (e_r + e_f)' a,  db = sum (e_r + e_f),  dc = 0
-    dw   = mean f(h_f) - mean f(h_r) + sum s(h_m) * (u W_x')
+    1. hidden     h_m = h_f + t (h_r - h_f), as h is affine in the features (if t is one number per row)
+    2. penalty    e_m = s(h_m) * w,  g = e_m W_x,  u = 2 p / B (1 - 1 / |g|) g
+    3. gradients  e_r = -s(h_r) * w / B,  e_f = s(h_f) * w / B
+                  dW_x = e_r' x + e_f' y + e_m' u         one product of three batches laid under each other
+                  dW_a = (e_r + e_f)' a,  db = sum (e_r + e_f),  dc = 0
+                  dw = mean f(h_f) - mean f(h_r) + sum s(h_m) * (u W_x')
 
 s is piecewise constant, so the penalty has no gradient with respect to W_a, b and c.
 
-Generator, y = relu(v), v = f(k) W_o' + b_o, k = a W_a' + z W_z' + b, given dy, the gradient of the loss with respect
-to the fake features (which autograd supplies, whatever the terms are):
+Generator, y = act(v), v = f(k) W_o' + b_o, k = a W_a' + z W_z' + b. Autograd gives dy, whatever the loss is.
+Variables: gradient dy, error dv, hidden f(k), hidden_error dk.
 
-    dv = dy * [y > 0] (for a sigmoid dy * y (1 - y)),  dW_o = dv' f(k),  db_o = sum dv
+    dv = dy * act'(v),     dW_o = dv' f(k),  db_o = sum dv
     dk = (dv W_o) * s(k),  dW_a = dk' a,  dW_z = dk' z,  db = sum dk
 
-Linear networks, o = x W' + b, given do, the gradient of an objective with respect to the outputs:
-
-    dW = do' x,  db = sum do
+Linear networks, o = x W' + b. Autograd gives do, the gradient of the objective:  dW = do' x,  db = sum do.
 """
 
+from functools import partial
+
 import torch
-from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
 from cwgan.gan.fast.bfloat16 import multiply, multiply_transposed
 from cwgan.gan.losses import Objective, gradient_penalty, wasserstein_estimate
-from cwgan.gan.networks import Critic, Generator, Regressor, SoftmaxClassifier, through_leaky_relu
+from cwgan.gan.networks import Critic, Generator, Linear, SoftmaxClassifier
+from cwgan.gan.shapes import Attributes, Features, Hidden, Mix, Noise, Scalar, Targets
+
+_leaky_relu_backward = partial(torch.ops.aten.leaky_relu_backward, self_is_result=False)
+"""From the gradient with respect to LeakyReLU's output, its input or output, and its slope."""
 
 
-def allocate(network: Critic | Generator | Regressor | SoftmaxClassifier) -> None:
-    """Give every parameter a gradient buffer and take it from autograd: the functions here write the gradients."""
+def allocate(network: Critic | Generator | Linear) -> None:
+    """Take the parameters from autograd, and give them buffers for the gradients that are written here."""
     for parameter in network.requires_grad_(False).parameters():
         parameter.grad = torch.zeros_like(parameter)
 
 
 @torch.no_grad()
 def critic_backward(
-    critic: Critic,
-    real: Float[Tensor, "batch features"],
-    fake: Float[Tensor, "batch features"],
-    attributes: Float[Tensor, "batch attributes"],
-    mix: Float[Tensor, "batch mixed"],
-    penalty_weight: float,
+    critic: Critic, real: Features, fake: Features, attributes: Attributes, mix: Mix, penalty_weight: float
 ) -> dict[str, Tensor]:
-    """Write the gradient of the critic's loss into its parameters' buffers.
+    """Write the gradient of `losses.critic_loss` into the critic's buffers; return the same as that."""
+    batch, two_batches = len(real), 2 * len(real)
 
-    Args:
-        critic: prepared by `allocate`.
-        real, fake: features of the same classes, row by row.
-        attributes: of those classes.
-        mix: share of the real row in the mixed one: one column, or one per feature.
-        penalty_weight: of the gradient penalty.
-
-    Returns:
-        The terms "critic" (the loss), "wasserstein" and "gradient_penalty".
-    """
-    batch = len(real)
+    # 1. Hidden layers
     inputs = torch.cat([real, fake, real])  # the last third makes room for u
     hidden = torch.empty(3 * batch, len(critic.hidden_bias), dtype=real.dtype, device=real.device)
     real_hidden, fake_hidden, mixed_hidden = hidden.split(batch)
     attribute_part = critic.attribute_part(attributes)
-    multiply_transposed(inputs[: 2 * batch], critic.feature_weight, out=hidden[: 2 * batch])
-    hidden[: 2 * batch].view(2, batch, -1).add_(attribute_part)
+    multiply_transposed(inputs[:two_batches], critic.feature_weight, out=hidden[:two_batches])
+    hidden[:two_batches].view(2, batch, -1).add_(attribute_part)
     if mix.shape[1] == 1:
         torch.lerp(fake_hidden, real_hidden, mix, out=mixed_hidden)
     else:
         mixed_hidden.copy_(critic.hidden_input(fake.lerp(real, mix), attribute_part))
 
-    errors = through_leaky_relu(critic.output_weight, hidden, critic.leaky_slope)
-    slope = multiply(errors[2 * batch :], critic.feature_weight)
+    # 2. Gradient penalty
+    errors = _leaky_relu_backward(critic.output_weight, hidden, critic.leaky_slope)
+    real_error, fake_error, mixed_error = errors.split(batch)
+    slope = multiply(mixed_error, critic.feature_weight)
     penalty = gradient_penalty(slope)
     norm = slope.norm(dim=1, keepdim=True)
     # A slope of exactly zero has no direction; autograd's norm has the subgradient 0 there, and so has this.
     scale = torch.where(norm > 0, 2 * penalty_weight / batch * (1 - 1 / norm), 0.0)
-    pull = torch.mul(slope, scale, out=inputs[2 * batch :])
+    penalty_gradient = torch.mul(slope, scale, out=inputs[two_batches:])
 
-    activations = functional.leaky_relu_(hidden[: 2 * batch], critic.leaky_slope)
+    # 3. Scores and gradients
+    activations = functional.leaky_relu_(hidden[:two_batches], critic.leaky_slope)
     scores = activations @ critic.output_weight + critic.output_bias
     wasserstein = wasserstein_estimate(scores[:batch], scores[batch:])
-    errors[:batch] /= -batch
-    errors[batch : 2 * batch] /= batch
-
+    real_error /= -batch
+    fake_error /= batch
     torch.mm(errors.t(), inputs, out=critic.feature_weight.grad)
-    both = errors[:batch] + errors[batch : 2 * batch]
+    both = real_error + fake_error
     torch.mm(both.t(), attributes, out=critic.attribute_weight.grad)
     torch.sum(both, 0, out=critic.hidden_bias.grad)
-    through_penalty = through_leaky_relu(
-        multiply_transposed(pull, critic.feature_weight), mixed_hidden, critic.leaky_slope
-    ).sum(0)
-    torch.sub(activations[batch:].mean(0), activations[:batch].mean(0), out=critic.output_weight.grad).add_(
-        through_penalty
-    )
-    return {
-        "critic": penalty_weight * penalty - wasserstein,
-        "wasserstein": wasserstein,
-        "gradient_penalty": penalty,
-    }
+    through_slope = multiply_transposed(penalty_gradient, critic.feature_weight)
+    through_slope = _leaky_relu_backward(through_slope, mixed_hidden, critic.leaky_slope).sum(0)
+    real_mean, fake_mean = activations[:batch].mean(0), activations[batch:].mean(0)
+    torch.sub(fake_mean, real_mean, out=critic.output_weight.grad).add_(through_slope)
+    loss = penalty_weight * penalty - wasserstein
+    return {"critic": loss, "wasserstein": wasserstein, "gradient_penalty": penalty}
 
 
 @torch.no_grad()
-def generator_forward(
-    generator: Generator, attributes: Float[Tensor, "batch attributes"], noise: Float[Tensor, "batch noise"]
-) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch features"]]:
+def generator_forward(generator: Generator, attributes: Attributes, noise: Noise) -> tuple[Hidden, Features]:
     """Return the hidden layer after LeakyReLU and the features; both are what `generator_backward` needs."""
     hidden = generator.attribute_part(attributes)
-    return hidden, generator.from_attribute_part(hidden, noise)
+    return hidden, generator.from_attribute_part_(hidden, noise)
 
 
 @torch.no_grad()
 def generator_backward(
     generator: Generator,
-    attributes: Float[Tensor, "batch attributes"],
-    noise: Float[Tensor, "batch noise"],
-    hidden: Float[Tensor, "batch hidden"],
-    fake: Float[Tensor, "batch features"],
-    gradient: Float[Tensor, "batch features"],
+    attributes: Attributes,
+    noise: Noise,
+    hidden: Hidden,
+    fake: Features,
+    gradient: Tensor,
 ) -> None:
-    """Write the gradient of a loss into the generator's buffers.
+    """Write the gradient of a loss into the generator's buffers, given that with respect to the features.
 
-    Args:
-        generator: prepared by `allocate`.
-        attributes, noise: what was generated from.
-        hidden, fake: as `generator_forward` returned them.
-        gradient: of the loss with respect to `fake`.
+    Attributes and noise are those that `generator_forward` was given, hidden and fake what it returned.
     """
-    error = generator.through_output(gradient, fake)
+    error = generator.activation_backward(gradient, fake)
     torch.mm(error.t(), hidden, out=generator.output_weight.grad)
     torch.sum(error, 0, out=generator.output_bias.grad)
-    inner = through_leaky_relu(multiply(error, generator.output_weight), hidden, generator.leaky_slope)
-    torch.mm(inner.t(), attributes, out=generator.attribute_weight.grad)
-    torch.mm(inner.t(), noise, out=generator.noise_weight.grad)
-    torch.sum(inner, 0, out=generator.hidden_bias.grad)
+    hidden_error = multiply(error, generator.output_weight)
+    hidden_error = _leaky_relu_backward(hidden_error, hidden, generator.leaky_slope)
+    torch.mm(hidden_error.t(), attributes, out=generator.attribute_weight.grad)
+    torch.mm(hidden_error.t(), noise, out=generator.noise_weight.grad)
+    torch.sum(hidden_error, 0, out=generator.hidden_bias.grad)
 
 
-def linear_backward(
-    model: Regressor | SoftmaxClassifier,
-    objective: Objective,
-    inputs: Float[Tensor, "batch features"],
-    targets: Shaped[Tensor, "batch ..."],
-) -> Float[Tensor, ""]:
-    """Write the gradient of an objective into a linear network's buffers and return the objective.
-
-    Args:
-        model: prepared by `allocate`.
-        objective: autograd differentiates it with respect to the outputs alone.
-        inputs, targets: one row each per sample.
-    """
+def linear_backward(model: Linear, objective: Objective, inputs: Features, targets: Targets) -> Scalar:
+    """Write the gradient of an objective into the model's buffers; return the objective's value."""
     outputs = model(inputs).requires_grad_()
     value = objective(outputs, targets)
     (error,) = torch.autograd.grad(value, outputs)

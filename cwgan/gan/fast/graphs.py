@@ -1,7 +1,7 @@
 """Replaying a training step as a CUDA graph.
 
-At the sizes of this GAN a GPU spends more time being told what to do than doing it. A graph records the kernels of
-a step once and launches them together; shapes and addresses must stay, so each call's rows are copied into place.
+At the sizes of this GAN a GPU spends more time on being told what to do than on doing it. A graph records the
+kernels of a step once and launches them together. Shapes and addresses must stay: rows are copied into place.
 """
 
 from collections.abc import Callable
@@ -10,41 +10,34 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-Work = Callable[[Int64[Tensor, "steps batch"]], dict[str, Tensor]]
 EAGER_CALLS = 3
-"""Calls before recording: PyTorch asks for some on a side stream, so that what is allocated once has been."""
+"""Calls before recording: PyTorch wants a few on a side stream, so that what is allocated once has been."""
 
 
 class StepGraph:
-    """A work that runs as it is a few times, is then recorded, and from there on replayed.
+    """A step, from row indices to terms, that runs as it is a few times and is then recorded and replayed.
 
-    Args:
-        work: from row indices to terms; only tensor operations of fixed shapes, without reading a value back.
-        rng: the work's source of randomness; every replay draws anew.
+    It consists of tensor operations of fixed shapes, and reads no value back. Replays draw anew from `rng`.
     """
 
-    def __init__(self, work: Work, rng: torch.Generator) -> None:
-        self._work = work
-        self._calls = 0
-        self._graph = torch.cuda.CUDAGraph()
+    def __init__(self, step: Callable[[Tensor], dict[str, Tensor]], rng: torch.Generator) -> None:
+        self._step, self._calls = step, 0
+        self._graph, self._stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
         self._graph.register_generator_state(rng)
-        self._stream = torch.cuda.Stream()
-        self._rows: Tensor
-        self._terms: dict[str, Tensor]
 
     def __call__(self, rows: Int64[Tensor, "steps batch"]) -> dict[str, Tensor]:
-        """Do the work on some rows; the terms returned are overwritten by the next call."""
+        """Take the step on some rows; the terms returned are overwritten by the next call."""
         self._calls += 1
         if self._calls <= EAGER_CALLS:
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
-                terms = self._work(rows)
+                terms = self._step(rows)
             torch.cuda.current_stream().wait_stream(self._stream)
             return terms
         if self._calls == EAGER_CALLS + 1:
             self._rows = rows.clone()
             with torch.cuda.graph(self._graph):
-                self._terms = self._work(self._rows)
+                self._terms = self._step(self._rows)
         self._rows.copy_(rows)
         self._graph.replay()
         return self._terms

@@ -19,8 +19,11 @@ from cwgan.errors import InputError
 from cwgan.gan.checkpoint import load_checkpoint, load_classifier, load_generator
 from cwgan.gan.mean_correction import predict_means
 from cwgan.gan.snapshots import load_snapshots
-from cwgan.stages import pipeline
-from cwgan.stages import train as training
+from cwgan.stages import job as stage_job
+from cwgan.stages.classify import evaluate_classifier, score_generators, scores_of, train_classifier
+from cwgan.stages.generate import generate
+from cwgan.stages.job import SCORES, Job, load_data, stage_rng
+from cwgan.stages.train import train
 
 TINY = Config(
     monitor=MonitorConfig(epochs=1),
@@ -37,25 +40,25 @@ def ignore(metrics: Mapping[str, float], epoch: int) -> None:
 
 @pytest.fixture(scope="module")
 def gan_file(tmp_path_factory: pytest.TempPathFactory, numbers: GzslDataset) -> Path:
-    path = training.train(TINY, numbers, tmp_path_factory.mktemp("gan"), ignore)
+    path = train(Job(TINY, numbers, tmp_path_factory.mktemp("gan"), ignore))
     assert path is not None
     return path
 
 
 def test_a_stage_draws_the_same_whatever_ran_before() -> None:
     torch.rand(3)
-    first = torch.rand(3, generator=pipeline.stage_rng(0, "gan"))
-    assert torch.equal(first, torch.rand(3, generator=pipeline.stage_rng(0, "gan")))
-    assert not torch.equal(first, torch.rand(3, generator=pipeline.stage_rng(1, "gan")))
-    assert not torch.equal(first, torch.rand(3, generator=pipeline.stage_rng(0, "generate")))
+    first = torch.rand(3, generator=stage_rng(0, "gan"))
+    assert torch.equal(first, torch.rand(3, generator=stage_rng(0, "gan")))
+    assert not torch.equal(first, torch.rand(3, generator=stage_rng(1, "gan")))
+    assert not torch.equal(first, torch.rand(3, generator=stage_rng(0, "generate")))
 
 
 def test_scoring_in_memory_is_generating_training_and_scoring(
     tmp_path: Path, gan_file: Path, numbers: GzslDataset
 ) -> None:
-    path, generator = pipeline.generate(TINY, numbers, gan_file, tmp_path)
-    result = pipeline.train_classifier(TINY, numbers, path, tmp_path, ignore)
-    assert pipeline.score_generator(TINY, numbers, [generator]) == result.scores
+    path, generator = generate(Job(TINY, numbers, tmp_path, ignore), gan_file)
+    result = train_classifier(Job(TINY, numbers, tmp_path, ignore), path)
+    assert score_generators(TINY, numbers, [generator]) == result.scores
 
 
 def test_a_correction_is_the_same_in_memory_and_in_a_file_and_sees_no_test_row(
@@ -72,7 +75,7 @@ def test_a_correction_is_the_same_in_memory_and_in_a_file_and_sees_no_test_row(
         config.generate.mean_ridge,
     )
     for dataset in (numbers, replace(numbers, features=features)):
-        path, generator = pipeline.generate(config, dataset, gan_file, tmp_path)
+        path, generator = generate(Job(config, dataset, tmp_path, ignore), gan_file)
         with h5py.File(path) as file:
             made, labels = (
                 torch.from_numpy(file["train/X"][:]),
@@ -80,8 +83,8 @@ def test_a_correction_is_the_same_in_memory_and_in_a_file_and_sees_no_test_row(
             )
         for label in range(numbers.class_count):
             torch.testing.assert_close(made[labels == label].mean(0), means[label])
-    result = pipeline.train_classifier(config, dataset, path, tmp_path, ignore)
-    assert pipeline.score_generator(config, dataset, [generator]) == result.scores
+    result = train_classifier(Job(config, dataset, tmp_path, ignore), path)
+    assert score_generators(config, dataset, [generator]) == result.scores
 
 
 def test_rows_come_from_the_snapshots_that_were_scored_while_training_also_after_a_resume(
@@ -94,29 +97,27 @@ def test_rows_come_from_the_snapshots_that_were_scored_while_training_also_after
         gan=replace(TINY.gan, epochs=3, snapshots=2, snapshot_every=2, score_every=3),
     )
     logged: dict[str, float] = {}
-    whole = training.train(config, dataset, tmp_path / "whole", lambda metrics, epoch: logged.update(metrics))
-    half = training.train(
-        replace(config, gan=replace(config.gan, epochs=2)), dataset, tmp_path / "half", ignore
-    )
-    resumed = training.train(config, dataset, tmp_path / "resumed", ignore, resume=half)
+    whole = train(Job(config, dataset, tmp_path / "whole", lambda metrics, epoch: logged.update(metrics)))
+    half = train(Job(replace(config, gan=replace(config.gan, epochs=2)), dataset, tmp_path / "half", ignore))
+    resumed = train(Job(config, dataset, tmp_path / "resumed", ignore), resume=half)
     assert whole is not None
     assert resumed is not None
     assert whole.read_bytes() == resumed.read_bytes()
     generators = load_snapshots(load_checkpoint(whole))
     assert len(generators) == 2
     assert not torch.equal(generators[0].output_weight, generators[1].output_weight)
-    path, _ = pipeline.generate(config, dataset, whole, tmp_path)
-    scores = pipeline.scores_of(pipeline.train_classifier(config, dataset, path, tmp_path, ignore), config)
+    path, _ = generate(Job(config, dataset, tmp_path, ignore), whole)
+    scores = scores_of(train_classifier(Job(config, dataset, tmp_path, ignore), path), config)
     assert scores == {name: logged[name] for name in scores}
 
 
 def test_evaluating_a_saved_classifier_gives_the_scores_again(
     tmp_path: Path, gan_file: Path, numbers: GzslDataset
 ) -> None:
-    path, _ = pipeline.generate(TINY, numbers, gan_file, tmp_path)
-    first = pipeline.train_classifier(TINY, numbers, path, tmp_path, ignore)
-    again = pipeline.evaluate_classifier(
-        TINY, numbers, tmp_path / "classifier.safetensors", tmp_path / "again"
+    path, _ = generate(Job(TINY, numbers, tmp_path, ignore), gan_file)
+    first = train_classifier(Job(TINY, numbers, tmp_path, ignore), path)
+    again = evaluate_classifier(
+        Job(TINY, numbers, tmp_path / "again", ignore), tmp_path / "classifier.safetensors"
     )
     assert again.scores == first.scores
     for name in ("results.json", "per_class_accuracy.csv", "predictions.h5"):
@@ -126,8 +127,8 @@ def test_evaluating_a_saved_classifier_gives_the_scores_again(
 def test_results_and_predictions_can_be_recomputed_from_what_is_written(
     tmp_path: Path, gan_file: Path, numbers: GzslDataset
 ) -> None:
-    path, _ = pipeline.generate(TINY, numbers, gan_file, tmp_path)
-    result = pipeline.train_classifier(TINY, numbers, path, tmp_path, ignore)
+    path, _ = generate(Job(TINY, numbers, tmp_path, ignore), gan_file)
+    result = train_classifier(Job(TINY, numbers, tmp_path, ignore), path)
     assert json.loads((tmp_path / "results.json").read_text())["scores"] == result.scores
     with h5py.File(tmp_path / "predictions.h5") as file:
         rows, labels, predictions = (file[key][:] for key in ("row", "Y", "prediction"))
@@ -143,42 +144,42 @@ def test_results_and_predictions_can_be_recomputed_from_what_is_written(
 
 
 @pytest.mark.parametrize(
-    ("domain", "scores"), [("openset", set(pipeline.SCORES)), ("openval", {"S"}), ("zsl", {"T1"})]
+    ("domain", "scores"), [("openset", set(SCORES)), ("openval", {"S"}), ("zsl", {"T1"})]
 )
 def test_the_domain_decides_which_scores_there_are(
     tmp_path: Path, gan_file: Path, numbers: GzslDataset, domain: str, scores: set[str]
 ) -> None:
     config = replace(TINY, classifier=replace(TINY.classifier, domain=domain))
-    path, _ = pipeline.generate(config, numbers, gan_file, tmp_path)
-    assert set(pipeline.train_classifier(config, numbers, path, tmp_path, ignore).scores) == scores
+    path, _ = generate(Job(config, numbers, tmp_path, ignore), gan_file)
+    assert set(train_classifier(Job(config, numbers, tmp_path, ignore), path).scores) == scores
 
 
 def test_replacing_trains_on_the_synthetic_rows_alone(
     tmp_path: Path, gan_file: Path, numbers: GzslDataset
 ) -> None:
     config = replace(TINY, classifier=replace(TINY.classifier, operation="replace", epochs=20))
-    path, _ = pipeline.generate(config, numbers, gan_file, tmp_path)
-    assert pipeline.train_classifier(config, numbers, path, tmp_path, ignore).scores["S"] == 0
+    path, _ = generate(Job(config, numbers, tmp_path, ignore), gan_file)
+    assert train_classifier(Job(config, numbers, tmp_path, ignore), path).scores["S"] == 0
 
 
 def test_rows_merged_into_the_file_are_not_merged_again(
     tmp_path: Path, gan_file: Path, numbers: GzslDataset
 ) -> None:
     config = replace(TINY, generate=replace(TINY.generate, merge=True))
-    path, _ = pipeline.generate(config, numbers, gan_file, tmp_path)
+    path, _ = generate(Job(config, numbers, tmp_path, ignore), gan_file)
     with pytest.raises(InputError, match="holds the real rows already"):
-        pipeline.train_classifier(config, numbers, path, tmp_path, ignore)
+        train_classifier(Job(config, numbers, tmp_path, ignore), path)
     replaced = replace(config, classifier=replace(config.classifier, operation="replace"))
-    merged = pipeline.train_classifier(replaced, numbers, path, tmp_path, ignore)
-    plain, _ = pipeline.generate(TINY, numbers, gan_file, tmp_path / "plain")
-    assert merged.scores == pipeline.train_classifier(TINY, numbers, plain, tmp_path, ignore).scores
+    merged = train_classifier(Job(replaced, numbers, tmp_path, ignore), path)
+    plain, _ = generate(Job(TINY, numbers, tmp_path / "plain", ignore), gan_file)
+    assert merged.scores == train_classifier(Job(TINY, numbers, tmp_path, ignore), plain).scores
 
 
 def test_npy_files_hold_the_synthetic_rows_of_the_file(
     tmp_path: Path, gan_file: Path, numbers: GzslDataset
 ) -> None:
     config = replace(TINY, generate=replace(TINY.generate, merge=True, npy=True))
-    path, _ = pipeline.generate(config, numbers, gan_file, tmp_path)
+    path, _ = generate(Job(config, numbers, tmp_path, ignore), gan_file)
     with h5py.File(path) as file:
         skip = len(numbers.trainval)
         for name, key in (("X", "train/X"), ("Y", "train/Y"), ("A", "train/A/continuous")):
@@ -197,16 +198,14 @@ def test_the_validation_protocol_never_reads_a_test_row(
         if spoiled:
             features[torch.cat([numbers.test_seen, numbers.test_unseen])] = torch.nan
         given = replace(numbers, features=features, test_concealed=True)
-        monkeypatch.setattr(pipeline, "load_dataset", lambda *args, given=given, conceal_test: given)
-        dataset = pipeline.load_data(config)
-        path = training.train(config, dataset, tmp_path, ignore)
+        monkeypatch.setattr(stage_job, "load_dataset", lambda *args, given=given: given)
+        dataset = load_data(config)
+        path = train(Job(config, dataset, tmp_path, ignore))
         assert path is not None
-        made, _ = pipeline.generate(config, dataset, path, tmp_path)
-        results.append(
-            pipeline.scores_of(pipeline.train_classifier(config, dataset, made, tmp_path, ignore), config)
-        )
+        made, _ = generate(Job(config, dataset, tmp_path, ignore), path)
+        results.append(scores_of(train_classifier(Job(config, dataset, tmp_path, ignore), made), config))
     assert results[0] == results[1]
-    assert set(results[0]) == {f"val_{name}" for name in pipeline.SCORES}
+    assert set(results[0]) == {f"val_{name}" for name in SCORES}
 
 
 def test_nan_in_a_test_row_is_refused_only_where_test_rows_are_read(numbers: GzslDataset) -> None:
@@ -229,10 +228,10 @@ def test_validation_of_files_reads_no_test_row(tmp_path: Path, numbers: GzslData
                 for split in ("seen", "unseen"):
                     file[f"test/{split}/X"][:] = np.nan
         config = replace(TINY, protocol="validation", data=replace(TINY.data, path=str(tmp_path / name)))
-        dataset = pipeline.load_data(config)
-        path = training.train(config, dataset, tmp_path, ignore)
+        dataset = load_data(config)
+        path = train(Job(config, dataset, tmp_path, ignore))
         assert path is not None
-        scores.append(pipeline.score_generator(config, dataset, load_snapshots(load_checkpoint(path))))
+        scores.append(score_generators(config, dataset, load_snapshots(load_checkpoint(path))))
     assert scores[0] == scores[1]
 
 
@@ -245,22 +244,22 @@ def test_validation_of_the_archives_layout_reads_no_test_row(tmp_path: Path) -> 
         config = replace(
             TINY, protocol="validation", data=replace(TINY.data, path=str(folder), scaling="min_max")
         )
-        datasets.append(pipeline.load_data(config))
+        datasets.append(load_data(config))
     assert torch.equal(datasets[0].features, datasets[1].features)
     assert datasets[0].digest == datasets[1].digest
     with pytest.raises(InputError, match="features: found NaN or infinity in 18 rows"):
-        pipeline.load_data(replace(config, protocol="final"))
+        load_data(replace(config, protocol="final"))
 
 
 def test_the_bias_is_chosen_on_validation_rows_and_given_for_test_rows(
     tmp_path: Path, gan_file: Path, numbers: GzslDataset
 ) -> None:
     config = replace(TINY, classifier=replace(TINY.classifier, gamma=0.4))
-    path, _ = pipeline.generate(config, numbers, gan_file, tmp_path)
-    given = pipeline.train_classifier(config, numbers, path, tmp_path, ignore)
+    path, _ = generate(Job(config, numbers, tmp_path, ignore), gan_file)
+    given = train_classifier(Job(config, numbers, tmp_path, ignore), path)
     assert given.scores["gamma"] == 0.4
     assert given.curve is not None
-    best = pipeline.train_classifier(replace(config, protocol="validation"), numbers, path, tmp_path, ignore)
+    best = train_classifier(Job(replace(config, protocol="validation"), numbers, tmp_path, ignore), path)
     assert best.scores["gamma"] == given.curve.best_gamma
     assert best.scores["calibrated_H"] >= max(given.scores["calibrated_H"], given.scores["H"])
 
@@ -270,16 +269,16 @@ def test_a_seen_prior_above_one_moves_answers_to_unseen_classes(gan_file: Path, 
     for prior in (0.01, 1.0, 100.0):
         options = replace(TINY.classifier, epochs=10, loss="logit_adjusted", seen_prior=prior)
         config = replace(TINY, classifier=options, protocol="validation")
-        biases.append(pipeline.score_generator(config, numbers, [generator])["val_gamma"])
+        biases.append(score_generators(config, numbers, [generator])["val_gamma"])
     assert biases[0] > biases[1] > biases[2], "the bias that balances both sides shrinks"
 
 
 def test_relu_logits_survive_the_checkpoint(tmp_path: Path, gan_file: Path, numbers: GzslDataset) -> None:
     config = replace(TINY, classifier=replace(TINY.classifier, relu_logits=True))
-    path, _ = pipeline.generate(config, numbers, gan_file, tmp_path)
-    first = pipeline.train_classifier(config, numbers, path, tmp_path, ignore)
-    again = pipeline.evaluate_classifier(
-        config, numbers, tmp_path / "classifier.safetensors", tmp_path / "again"
+    path, _ = generate(Job(config, numbers, tmp_path, ignore), gan_file)
+    first = train_classifier(Job(config, numbers, tmp_path, ignore), path)
+    again = evaluate_classifier(
+        Job(config, numbers, tmp_path / "again", ignore), tmp_path / "classifier.safetensors"
     )
     assert again.scores == first.scores
     classifier = load_classifier(load_checkpoint(tmp_path / "classifier.safetensors"), "classifier")
@@ -295,8 +294,8 @@ def test_a_sigmoid_generator_needs_features_from_0_to_1_and_survives_the_checkpo
         InputError,
         match=r"features: found values up to 2; allowed: no value above 1, as the generator ends in sigmoid",
     ):
-        training.train(config, replace(numbers, features=2 * numbers.features), tmp_path, ignore)
-    path = training.train(config, numbers, tmp_path, ignore)
+        train(Job(config, replace(numbers, features=2 * numbers.features), tmp_path, ignore))
+    path = train(Job(config, numbers, tmp_path, ignore))
     assert path is not None
     made = load_generator(load_checkpoint(path))(numbers.attributes, torch.randn(100, 20))
     assert 0 < made.min() < made.max() < 1
@@ -312,17 +311,17 @@ def test_the_validation_protocol_logs_scores_and_diagnostics_where_it_is_due(
         if "gan/wasserstein" in metrics:
             logged[epoch] = metrics
 
-    training.train(config, validation_view(numbers, 0.2, 0), tmp_path, log)
+    train(Job(config, validation_view(numbers, 0.2, 0), tmp_path, log))
     diagnostics = {f"gan/{name}_unseen" for name in ("cycle_error", "class_mean_distance", "frechet")} | {
         "gan/cycle_error_seen"
     }
-    scores = {f"val_{name}" for name in pipeline.SCORES}
-    assert [epoch for epoch, metrics in logged.items() if diagnostics | scores <= set(metrics)] == [2]
-    assert not (diagnostics | scores) & (set(logged[1]) | set(logged[3]))
+    scores = {f"val_{name}" for name in SCORES}
+    assert [epoch for epoch, metrics in logged.items() if diagnostics | scores <= set(metrics)] == [2, 3]
+    assert not (diagnostics | scores) & set(logged[1])
 
 
 def test_signed_features_are_refused_before_a_relu_generator(tmp_path: Path, numbers: GzslDataset) -> None:
     signed = replace(numbers, features=numbers.features - 0.5)
     with pytest.raises(InputError, match=r"features: found values down to -0\.5; allowed: no value below 0"):
-        training.train(TINY, signed, tmp_path, ignore)
+        train(Job(TINY, signed, tmp_path, ignore))
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Products in float32 are PyTorch's own; in bfloat16 they follow the weight's changes and stay near float32's."""
+"""Products in float32 are PyTorch's own; in bfloat16 they follow the weight and stay near float32's."""
 
 from collections.abc import Iterator
 
