@@ -23,22 +23,34 @@ from cwgan.search.study import Study, Task, filter_state, find_best_trial
 from cwgan.search.worker import SweepError, run_workers, work
 from cwgan.stages.job import load_data
 
-DECIDING = ("seeds", "objective", "value", "pruner", "trials_per_gan")
-"""Parameters of the sweep that decide its results: with others, it is another study."""
-
 NOT_DECIDING = (
-    *("data.path", "data.name", "data.attributes", "threads", "device", "experiment", "run_name"),
-    *("seeds", "select", "protocol"),
+    *(
+        "data.path",
+        "data.name",
+        "data.attributes",
+        "threads",
+        "device",
+        "experiment",
+        "run_name",
+        "seeds",
+        "select",
+    ),
+    *(
+        "protocol",
+        "sweep.trials",
+        "sweep.space",
+        "sweep.workers",
+        "sweep.study",
+        "sweep.storage",
+        "sweep.folder",
+    ),
+    *("sweep.heartbeat", "sweep.final"),
 )
-"""Parameters that may differ between machines, or concern the final models alone; the digest stands for the data."""
+"""Parameters that may differ between the commands of one study; the digest stands for the data."""
 
 
 def sweep(arguments: Arguments, scratch: Path) -> None:
     """Join the study, try settings until it is done, report, and train the final models if asked for.
-
-    Args:
-        arguments: the command line.
-        scratch: temporary folder of the session.
 
     Raises:
         InputError: a search space or a parameter that cannot be used, or a study that was begun with others.
@@ -47,28 +59,22 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
     config = arguments.config
     task, dataset, facts = prepare(config)
     print(dataset.summary())
-    study = Study(task, patience=0)
+    study, sections = Study(task, patience=0), (*STAGE_SECTIONS, "sweep")
     with ExitStack() as stack:
-        with study.lock():  # one of the commands that come at once makes the parent run
+        with study.lock():  # of commands that come at once, one makes the parent run
             check_same_study(study, facts)
-            parent = study.read_note("run_id") or ""
-            parent = parent if parent and tracking.exists(parent) else ""
-            if parent:
+            if parent := tracking.find_active(study.read_note("run_id")):
                 tracking.adopt(parent, "joined")
-            opened = tracking.run(
-                "sweep", config, (*STAGE_SECTIONS, "sweep"), arguments.layers, scratch, reopen=parent
-            )
-            run = stack.enter_context(opened)
+            run = tracking.run("sweep", config, sections, arguments.layers, scratch, reopen=parent)
+            run = stack.enter_context(run)
             study.note("run_id", run.run_id)
             if point := find_point(task.config, task.space):
                 study.queue(point)
-            else:
-                print("the preset's own setting lies outside the search space and is not among the trials")
         run.log_dataset(dataset)
         run.tag({"study": study.name})
+        asked = f"study '{study.name}': {study.count_asked()} trials asked for; parent run {run.run_id}"
         print(
-            f"study '{study.name}': {study.count_asked()} trials asked for; parent run {run.run_id}",
-            flush=True,
+            asked if point else f"{asked}; the preset's own setting lies outside the search space", flush=True
         )
         task = dataclasses.replace(task, parent=run.run_id)
         try:
@@ -80,16 +86,12 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
             print(report(run, task.config, study), flush=True)
         if find_best_trial(study.list_trials()) is None:
             raise SweepError("no trial was completed; the reasons are in the trials' runs")
-        with (
-            study.lock()
-        ):  # others that are done wait until the final models are there, or train them if this one is killed
+        with study.lock():  # others that are done wait here; if this command is killed, one of them goes on
             if config.sweep.final:
                 train_final(run, config, study)
                 report(run, task.config, study)
-            alive = [
-                trial.user_attrs.get("run_id", "") for trial in filter_state(study.list_trials(), "RUNNING")
-            ]
-            tracking.end_lost_below(run.run_id, set(alive))
+            running = filter_state(study.list_trials(), "RUNNING")
+            tracking.end_lost_below(run.run_id, {trial.user_attrs.get("run_id", "") for trial in running})
     say_where(run)
 
 
@@ -97,25 +99,21 @@ def prepare(config: Config) -> tuple[Task, GzslDataset, dict[str, Any]]:
     """Check what is asked for and read the data set under the validation protocol.
 
     Returns:
-        What workers are told, the data set, and everything that decides the results of the study, by dotted name.
-
-    Raises:
-        InputError: a search space or a parameter that cannot be used.
+        What workers are told, the data set, and all that decides the results of the study, by dotted name.
     """
-    half = validation_half(override(config, {"protocol": "final"}), 5, "sweep")
     for name in ("gan", "monitor", "regressor"):
         if not getattr(config, name).train:
             raise InputError("configuration", f"{name}.train", "false", "true, in a sweep")
+    threads = config.threads or (1 if config.sweep.workers > 1 else 0)
+    half = validation_half(override(config, {"protocol": "final", "threads": threads}), 5, "sweep")
     space = read_space(config.sweep.space, half)
     dataset = load_data(half)
-    half = override(half, {"threads": half.threads or (1 if config.sweep.workers > 1 else 0)})
     folder = Path(config.sweep.folder or tracking.local_folder() / "sweeps").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     storage = config.sweep.storage or f"sqlite:///{folder / 'optuna.db'}"
     if storage.startswith("sqlite") and tracking.store_uri().startswith("http"):
         print("trials are kept in a file of this machine; for a study of several machines give sweep.storage")
     facts = {key: value for key, value in flatten(to_dict(half)).items() if key not in NOT_DECIDING}
-    facts = {key: facts[key] for key in facts if key.partition("sweep.")[2] in ("", *DECIDING)}
     facts |= {f"space.{name}": str(entry) for name, entry in space.items()} | {"data digest": dataset.digest}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     name = config.sweep.study or f"{config.data.name or Path(config.data.path).name} {digest[:8]}"
@@ -124,17 +122,17 @@ def prepare(config: Config) -> tuple[Task, GzslDataset, dict[str, Any]]:
 
 def check_same_study(study: Study, facts: dict[str, Any]) -> None:
     """Refuse to mix trials of different settings in one study."""
-    known = study.read_note("facts")
-    if known is None:
+    if not (known := study.read_note("facts")):
         study.note("facts", facts)
-    for key in sorted({*(known or facts), *facts}):
-        if known and known.get(key) != facts.get(key):
+        return
+    for key in sorted({*known, *facts}):
+        if known.get(key) != facts.get(key):
             allowed = f"{known.get(key)}, as it was begun with; or another sweep.study"
             raise InputError(f"study '{study.name}'", key, facts.get(key), allowed)
 
 
 def train_final(run: tracking.Run, config: Config, study: Study) -> None:
-    """Train the best and the preset's own setting under the final protocol, over `seeds`, unless that has been done."""
+    """Train the best and the preset's own setting under the final protocol, over `seeds`, if that is not done."""
     best, seeds = find_best_trial(study.list_trials()), config.seeds or [config.seed]
     done = study.read_note("final") or {}
     if best is None or (done.get("trial"), done.get("seeds")) == (best.number, seeds):
