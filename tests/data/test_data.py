@@ -53,7 +53,8 @@ def test_sizes_and_classes_come_from_the_tensors() -> None:
 
 def test_the_summary_counts_classes_and_rows() -> None:
     assert TINY.summarize() == (
-        "tiny: 4 seen + 2 unseen classes, 5 features, 3 attributes, 12 training, 8 seen and 10 unseen test rows"
+        "tiny: 4 seen + 2 unseen classes, 5 features, 3 attributes, "
+        "12 training, 8 seen and 10 unseen test rows"
     )
 
 

@@ -179,7 +179,7 @@ def test_knn_h5_holds_all_seen_and_unseen_classes_under_their_original_names(tmp
 
 
 def test_a_pair_as_the_original_preparation_left_it_is_read(tmp_path: Path) -> None:
-    """Written here from the description of the layout: doubles, names as fixed bytes, test rows in train_val and val."""
+    """Written from the layout's description: doubles, names as bytes, test rows in train_val and val."""
     data = tiny_dataset()
     contaminated = {"train_val": rows_of((0, 1, 2)), "val": rows_of(VALIDATION)}
     with h5py.File(tmp_path / "data.h5", "w") as file:
