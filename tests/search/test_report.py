@@ -1,216 +1,195 @@
-"""The trials of a search as plain values: the best, those that broke, what the best becomes, and the table."""
+"""What a study came to: the best trial, what becomes of it, what is said of it, the table and the pictures."""
 
 from dataclasses import replace
-from pathlib import Path
 
+import optuna
 import pytest
-import yaml
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState
 
-from cwgan.command_line import SECTIONS, Command, flatten, parse
+from cwgan.command_line import SECTIONS, Command, override, parse
 from cwgan.config import Config
-from cwgan.search.trials import Trial, best_of, broken_in_a_row, configured, in_state, layer_of, shown, table
+from cwgan.search import report
+from cwgan.search.space import Range
+from cwgan.search.study import Study, Task, filter_state, find_best_trial
 
-COMMAND = Command("test", "For tests.", SECTIONS)
-
-
-def trial(
-    number: int, state: str = "COMPLETE", value: float | None = None, ended: float = 0.0, **notes: object
-) -> Trial:
-    point = {"gan.cycle_weight": 0.5, "generate.counts": 40 + number}
-    return Trial(number, state, value, point, notes, {}, ended - 1 if ended else 0.0, ended)
+WEIGHT, COUNT = "gan.cycle_weight", "generate.counts"
+SPACE = {WEIGHT: Range(0.001, 10, True, False), COUNT: Range(25, 800, True, True)}
 
 
-# The best
+def make_task(folder, space=SPACE, name="", seed=0, **options):
+    """Describe a study of a test's folder, in a database that all tests share."""
+    values = {
+        "seed": seed,
+        "gan.epochs": 7,
+        "gan.score_every": 1,
+        "sweep.heartbeat": 1,
+        "sweep.pruner": "none",
+    }
+    config = override(Config(), values | {f"sweep.{key}": value for key, value in options.items()})
+    return Task(config, space, f"{folder.name} {name}", f"sqlite:///{folder.parent}/optuna.db", folder)
 
 
-def test_the_best_is_the_completed_trial_of_highest_value_and_the_earliest_of_equals() -> None:
-    trials = [trial(0, value=0.2), trial(1, value=0.5), trial(2, value=0.5), trial(3, value=0.1)]
-    for order in (trials, trials[::-1]):
-        found = best_of(order)
-        assert found is not None
-        assert found.number == 1
+def make_trial(number, state="COMPLETE", value=None, point=None, curve=None, **notes):
+    """Return a trial as the database has it; a completed one without a value is worth 0."""
+    point = {WEIGHT: 0.5, COUNT: 40 + number} if point is None else point
+    value = 0.0 if state == "COMPLETE" and value is None else value
+    entries = {name: CategoricalDistribution((each,)) for name, each in point.items()}
+    told = {"value": value, "params": point, "distributions": entries, "intermediate_values": curve}
+    trial = optuna.create_trial(state=TrialState[state], user_attrs=notes, **told)
+    trial.number = number
+    return trial
 
 
-def test_a_pruned_trial_is_never_the_best_whatever_its_last_score() -> None:
-    found = best_of(
-        [
-            trial(0, "PRUNED", 0.9),
-            trial(1, value=0.1),
-            trial(2, "RUNNING"),
-            trial(3, "FAIL"),
-            trial(4, "WAITING"),
-        ]
-    )
-    assert found is not None
-    assert found.number == 1
+def make_study(folder, trials, space=SPACE):
+    study = Study(make_task(folder, space))
+    for trial in trials:
+        trial.distributions = study._entries
+    study._study.add_trials(trials)
+    return study
 
 
-def test_without_a_completed_trial_there_is_no_best() -> None:
-    assert best_of([]) is None
-    assert best_of([trial(0, "PRUNED", 0.9), trial(1, "FAIL")]) is None
+def read(*flags):
+    return parse(Command("test", "For tests.", SECTIONS), flags).config
 
 
-def test_trials_are_picked_by_state_in_their_order() -> None:
-    trials = [trial(0), trial(1, "FAIL"), trial(2, "PRUNED"), trial(3)]
-    assert [one.number for one in in_state(trials, "COMPLETE", "PRUNED")] == [0, 2, 3]
-
-
-# Those that broke
-
-
-def test_broken_trials_are_counted_back_from_the_one_that_ended_last() -> None:
-    broken = [trial(number, "FAIL", ended=10 + number, error="ValueError: x") for number in range(3)]
-    assert broken_in_a_row(broken, 0) == 3
-    assert broken_in_a_row(broken[::-1], 0) == 3
-    assert broken_in_a_row([], 0) == 0
-
-
-@pytest.mark.parametrize("state", ["COMPLETE", "PRUNED"])
-def test_a_success_interrupts_the_row(state: str) -> None:
-    trials = [
-        trial(0, "FAIL", ended=10, error="x"),
-        trial(1, state, 0.5, ended=11),
-        trial(2, "FAIL", ended=12, error="x"),
+def test_the_best_is_the_completed_trial_of_highest_value_and_the_earliest_of_equals():
+    trials = [make_trial(number, value=value) for number, value in enumerate((0.2, 0.5, 0.5, 0.1))]
+    others = [
+        make_trial(4, "PRUNED", 0.9),
+        *(make_trial(5, state) for state in ("RUNNING", "FAIL", "WAITING")),
     ]
-    assert broken_in_a_row(trials, 0) == 1
-    assert broken_in_a_row([*trials, trial(3, state, 0.5, ended=13)], 0) == 0
+    assert find_best_trial([*trials, *others]) is find_best_trial([*others, *trials[::-1]]) is trials[1]
+    assert find_best_trial(others) is find_best_trial([]) is None
+    assert filter_state([*trials, *others], "FAIL", "PRUNED") == [others[0], others[2]]
 
 
-def test_the_row_follows_the_order_of_ending_not_of_beginning() -> None:
-    trials = [
-        trial(0, "FAIL", ended=12, error="x"),
-        trial(1, value=0.5, ended=11),
-        trial(2, "FAIL", ended=10, error="x"),
-    ]
-    assert broken_in_a_row(trials, 0) == 1
-
-
-def test_vanished_workers_neither_count_nor_interrupt() -> None:
-    trials = [
-        trial(0, "FAIL", ended=10, error="x"),
-        trial(1, "FAIL", ended=11),
-        trial(2, "FAIL", ended=12, error="x"),
-    ]
-    assert broken_in_a_row(trials, 0) == 2
-
-
-def test_trials_of_an_earlier_command_and_those_under_way_do_not_count() -> None:
-    trials = [
-        trial(0, "FAIL", ended=10, error="x"),
-        trial(1, "FAIL", ended=20, error="x"),
-        trial(2, "RUNNING"),
-        trial(3, "WAITING"),
-    ]
-    assert broken_in_a_row(trials, first=1) == 1
-
-
-# What the best becomes
-
-
-def test_the_final_model_has_the_point_the_epoch_and_the_bias_and_else_what_the_search_started_from() -> None:
-    config = parse(COMMAND, ["--config", "numbers"]).config
-    found = configured(config, trial(2, value=0.5, epoch=6, gamma=1.25))
-    assert (found.gan.cycle_weight, found.generate.counts, found.gan.epochs, found.classifier.gamma) == (
-        0.5,
-        [42],
-        6,
-        1.25,
-    )
-    back = replace(
-        found,
-        gan=replace(found.gan, cycle_weight=config.gan.cycle_weight, epochs=config.gan.epochs),
-        generate=config.generate,
-        classifier=replace(found.classifier, gamma=config.classifier.gamma),
-    )
-    assert back == config
-
-
-def test_an_epoch_that_is_searched_gives_way_to_the_scored_one() -> None:
-    searched = replace(trial(0, value=0.5, epoch=6, gamma=0.0), point={"gan.epochs": 30})
-    assert configured(Config(), searched).gan.epochs == 6
+def test_the_final_model_has_the_point_the_epoch_and_the_bias_and_else_what_the_search_started_from():
+    config, trial = read("--config", "numbers"), make_trial(2, value=0.5, epoch=6, gamma=1.25)
+    point = {WEIGHT: 0.5, COUNT: [42], "gan.epochs": 6, "classifier.gamma": 1.25}
+    assert report.configure_final(config, trial) == override(config, point) != config
+    searched = make_trial(0, value=0.5, point={"gan.epochs": 30}, epoch=6, gamma=0.0)
+    assert report.configure_final(Config(), searched).gan.epochs == 6
 
 
 @pytest.mark.parametrize("preset", ["numbers", "cub", "flo_small_images"])
-def test_a_layer_written_and_read_as_config_gives_the_same_recipe(preset: str, tmp_path: Path) -> None:
-    flags = [
-        "--generate.domain",
-        "all",
-        "--generate.counts",
-        "[1200,300]",
-        "--gan.save.epochs",
-        "[2,3]",
-        "--precision",
-        "bfloat16",
-    ]
-    config = parse(
-        COMMAND,
-        ["--config", preset, *flags, "--gan.generator_lr", "1e-5", "--data.name", "2024", "--seed", "5"],
-    ).config
-    best = configured(
-        config, replace(trial(3, value=0.5, epoch=9, gamma=-1e-7), point={"gan.cycle_weight": 1e-05 / 3})
+def test_a_layer_written_and_read_as_config_gives_the_same_recipe(preset, tmp_path):
+    flags = "--generate.domain all --generate.counts [1200,300] --gan.save.epochs [2,3] --precision bfloat16"
+    config = read(
+        "--config", preset, *flags.split(), *"--gan.generator_lr 1e-5 --data.name 2024 --seed 5".split()
     )
-    path = tmp_path / "best.yaml"
-    path.write_text("# a comment first\n" + yaml.safe_dump(layer_of(best), sort_keys=False))
-    again = parse(COMMAND, ["--config", str(path)]).config
-    assert replace(again, seed=best.seed) == best
+    trial = make_trial(3, point={WEIGHT: 1e-05 / 3}, epoch=9, gamma=-1e-7)
+    best = report.configure_final(config, trial)
+    (tmp_path / "best.yaml").write_text("# a comment first\n" + report.format_layer(best))
+    assert replace(read("--config", str(tmp_path / "best.yaml")), seed=best.seed) == best
 
 
-def test_a_layer_holds_what_differs_from_the_defaults_and_nothing_of_the_run() -> None:
-    assert layer_of(Config()) == {}
-    of_run = replace(
-        Config(),
-        seed=3,
-        seeds=[1, 2],
-        threads=4,
-        protocol="validation",
-        experiment="x",
-        run_name="y",
-        device="cpu",
-    )
-    assert layer_of(replace(of_run, sweep=replace(of_run.sweep, trials=3))) == {}
-    config = parse(COMMAND, ["--gan.cycle_weight", "2", "--gan.save.every", "3"]).config
-    assert flatten(layer_of(config)) == {"gan.cycle_weight": 2.0, "gan.save.every": 3}
-
-
-# The table
-
-
-def test_the_table_lists_completed_trials_by_value_then_pruned_ones_then_the_others() -> None:
-    trials = [
-        trial(0, "FAIL"),
-        trial(1, "PRUNED", 0.9),
-        trial(2, value=0.25, epoch=4),
-        trial(3, value=0.5, epoch=2),
-        trial(4, value=0.5),
-    ]
-    lines = table(trials, ["gan.cycle_weight", "generate.counts"]).splitlines()
-    assert lines[0] == "| trial | state | value | epoch | gan.cycle_weight | generate.counts |"
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| 3", "| 4", "| 2", "| 1", "| 0"]
-    assert lines[2] == "| 3 | complete | 50.0 | 2 | 0.5 | 43 |"
-    assert lines[6] == "| 0 | fail |  |  | 0.5 | 40 |"
-    assert len({line.count("|") for line in lines}) == 1
-
-
-def test_a_pruned_trial_shows_its_last_scored_epoch() -> None:
-    pruned = replace(trial(1, "PRUNED", 0.1), curve={2: 0.3, 4: 0.1})
-    assert table([pruned], []).splitlines()[2].startswith("| 1 | pruned | 10.0 | 4 |")
-
-
-def test_trials_with_a_run_are_linked_where_a_link_is_given() -> None:
-    trials = [trial(0, value=0.5, run_id="abc"), trial(1, value=0.4)]
-    linked = table(trials, [], "#/experiments/7/runs/").splitlines()
-    assert linked[2].startswith("| [0](#/experiments/7/runs/abc) |")
-    assert linked[3].startswith("| 1 |")
-    assert "](" not in table(trials, [])
-
-
-def test_a_trial_that_has_no_point_yet_has_empty_cells() -> None:
-    waiting = Trial(0, "WAITING", None, {}, {}, {}, 0.0, 0.0)
-    assert table([waiting], ["gan.cycle_weight"]).splitlines()[2] == "| 0 | waiting |  |  |  |"
+def test_a_layer_holds_what_differs_from_the_defaults_and_nothing_of_the_run():
+    run = {
+        "seed": 3,
+        "seeds": [1, 2],
+        "threads": 4,
+        "protocol": "validation",
+        "experiment": "x",
+        "device": "cpu",
+    }
+    for config in (Config(), override(Config(), {**run, "run_name": "y", "sweep.trials": 3})):
+        assert report.format_layer(config) == "{}\n"
+    config = read("--gan.cycle_weight", "2", "--gan.save.every", "3")
+    assert report.format_layer(config) == "gan:\n  cycle_weight: 2.0\n  save:\n    every: 3\n"
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.123456, "0.1235"), (1e-5, "1e-05"), (300, "300"), ("relu", "relu"), (True, "True")]
+    ("state", "value", "said", "gain"),
+    [
+        ("COMPLETE", 0.25, "That is 25.0 points more than the preset's own setting, 25.0 % (trial 1).", 0.25),
+        ("COMPLETE", 0.5, "That is no more than the preset's own setting, 50.0 % (trial 1).", 0.0),
+        ("PRUNED", 0.3, "was pruned before its last epoch: what tuning bought is not known.", None),
+        ("FAIL", None, "was broken: what tuning bought is not known.", None),
+        ("RUNNING", None, "was not finished: what tuning bought is not known.", None),
+        (
+            "",
+            None,
+            "was not tried, as it lies outside the search space: what tuning bought is not known.",
+            None,
+        ),
+    ],
 )
-def test_numbers_are_shown_to_four_digits(value: object, text: str) -> None:
-    assert shown(value) == text
+def test_the_answer_compares_the_best_setting_with_the_presets_own(state, value, said, gain, tmp_path):
+    preset = override(Config(), {WEIGHT: 0.5 if state else 0.0, COUNT: [40]})
+    own = [make_trial(1, state, value, point={WEIGHT: 0.5, COUNT: 40})] if state else []
+    best = make_trial(0, value=0.5, point={WEIGHT: 0.123456, COUNT: 99}, epoch=7)
+    answer, metrics = report.describe_best(best, preset, make_study(tmp_path, [best, *own]))
+    setting = "trial 0, epoch 7: `gan.cycle_weight` **0.1235**, `generate.counts` **99**.\n\n"
+    assert answer.startswith(f"**Best: H 50.0 %** on validation classes, {setting}")
+    assert answer.endswith(said)
+    assert metrics == ({} if gain is None else {"default_value": value, "gain": gain})
+
+
+def test_a_trials_line_says_what_it_came_to_and_how_far_the_study_is(tmp_path):
+    trials = [make_trial(0, value=0.5), make_trial(1, "FAIL", error="ValueError: x"), make_trial(2, "FAIL")]
+    study = make_study(tmp_path, trials)
+    for trial, said in zip(
+        trials, ("complete: H 50.0 %", "fail: ValueError: x", "fail: lost, and"), strict=True
+    ):
+        line = report.describe_trial(study.list_trials()[trial.number], study)
+        assert line.startswith(f"  1/20 trial {trial.number} {said}")
+        assert f"  gan.cycle_weight 0.5  generate.counts {40 + trial.number}  (" in line
+        assert line.endswith(" s)  best: trial 0, 50.0 %")
+
+
+def test_numbers_are_shown_to_four_digits():
+    shown = [report.format_value(value) for value in (0.123456, 1e-5, 300, "relu", True)]
+    assert shown == ["0.1235", "1e-05", "300", "relu", "True"]
+
+
+def list_cells(trials, *names, **options):
+    lines = report.list_trials(trials, names, **options).splitlines()
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
+def test_the_table_lists_completed_trials_by_value_then_pruned_ones_then_the_others():
+    trials = [make_trial(0, "FAIL"), make_trial(1, "PRUNED", 0.9, curve={2: 0.3, 4: 0.9})]
+    trials += [
+        make_trial(2, value=0.25, epoch=4),
+        make_trial(3, value=0.5, epoch=2),
+        make_trial(4, value=0.5),
+    ]
+    head, _, *rows = list_cells([*trials, make_trial(5, "WAITING", point={})], WEIGHT, COUNT)
+    assert head == ["trial", "state", "value", "epoch", WEIGHT, COUNT]
+    assert [row[0] for row in rows] == ["3", "4", "2", "1", "0", "5"]
+    assert rows[0] == ["3", "complete", "50.0", "2", "0.5", "43"]
+    assert rows[3] == ["1", "pruned", "90.0", "4", "0.5", "41"]
+    assert rows[4:] == [["0", "fail", "", "", "0.5", "40"], ["5", "waiting", "", "", "", ""]]
+    assert [row[:1] for row in list_cells(trials, limit=2)[2:]] == [["3"], ["4"], [], []]
+    assert report.list_trials(trials, [], limit=2).endswith("\nand 3 more in trials.md\n")
+
+
+def test_trials_with_a_run_are_linked_where_a_link_is_given():
+    trials = [make_trial(0, value=0.5, run_id="abc"), make_trial(1, value=0.4)]
+    linked = list_cells(trials, link="#/experiments/7/runs/")
+    assert [row[0] for row in linked[2:]] == ["[0](#/experiments/7/runs/abc)", "1"]
+    assert [row[0] for row in list_cells(trials)[2:]] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("gans", "names", "slope", "more"),
+    [
+        (report.ENOUGH_GANS, [WEIGHT, COUNT], 0.01, {"importances.png", "surface.png"}),
+        (report.ENOUGH_GANS, [WEIGHT, COUNT], 0.0, set()),
+        (report.ENOUGH_GANS, [WEIGHT], 0.01, set()),
+        (report.ENOUGH_GANS - 1, [WEIGHT, COUNT], 0.01, set()),
+    ],
+)
+def test_few_gans_equal_values_or_one_parameter_give_no_surface_and_no_importances(
+    gans, names, slope, more, tmp_path
+):
+    points = [{WEIGHT: 0.1 + number % gans, COUNT: 30 + number} for number in range(8)] + [
+        {WEIGHT: 9.0, COUNT: 700}
+    ]
+    points = [{name: point[name] for name in names} for point in points]
+    trials = [make_trial(n, value=0.1 + slope * n, point=point) for n, point in enumerate(points[:8])]
+    pruned = make_trial(8, "PRUNED", 0.1, points[8])
+    study = make_study(tmp_path, [*trials, pruned], {name: SPACE[name] for name in names})
+    report.draw_pictures(tmp_path, study)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"history.png", "slices.png", *more}
