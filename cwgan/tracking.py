@@ -150,8 +150,10 @@ def run(
     if config.experiment and not (is_child or parent or reopen):
         _choose_experiment(config.experiment)
     if parent:
-        place = client.get_run(parent).info.experiment_id
-        opened = mlflow.start_run(parent_run_id=parent, experiment_id=place, nested=True)
+        owner = client.get_run(parent).info
+        if owner.status != "RUNNING":  # ended by another command of a sweep, which was interrupted
+            client.update_run(parent, status="RUNNING")
+        opened = mlflow.start_run(parent_run_id=parent, experiment_id=owner.experiment_id, nested=True)
     else:
         opened = mlflow.start_run(run_id=reopen or None, nested=is_child)
     info, known = opened.info, opened.data.params
@@ -194,10 +196,10 @@ def adopt(parent: str, name: str) -> None:
         MlflowClient().log_batch(run_id, tags=tags)
 
 
-def exists(run_id: str) -> bool:
-    """Return whether there is a run of that id which has not been deleted."""
-    found = _find(run_id)
-    return found is not None and found.info.lifecycle_stage == "active"
+def find_active(run_id: str | None) -> str:
+    """Return the id of a run if there is one which has not been deleted, else an empty text."""
+    found = _find(run_id) if run_id else None
+    return found.info.run_id if found and found.info.lifecycle_stage == "active" else ""
 
 
 def end_lost(run_id: str, reason: str) -> None:

@@ -58,15 +58,15 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
     """
     config = arguments.config
     task, dataset, facts = prepare(config)
-    print(dataset.summary())
+    print(dataset.summarize())
     study, sections = Study(task, patience=0), (*STAGE_SECTIONS, "sweep")
     with ExitStack() as stack:
         with study.lock():  # of commands that come at once, one makes the parent run
             check_same_study(study, facts)
             if parent := tracking.find_active(study.read_note("run_id")):
                 tracking.adopt(parent, "joined")
-            run = tracking.run("sweep", config, sections, arguments.layers, scratch, reopen=parent)
-            run = stack.enter_context(run)
+            opened = tracking.run("sweep", config, sections, arguments.layers, scratch, reopen=parent)
+            run = stack.enter_context(opened)
             study.note("run_id", run.run_id)
             if point := find_point(task.config, task.space):
                 study.queue(point)

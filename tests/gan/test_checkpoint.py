@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from cwgan.command_line import from_dict, to_dict
 from cwgan.config import Config
-from cwgan.data.dataset import GzslDataset, validation_view
+from cwgan.data.dataset import GzslDataset, make_validation_view
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import (
     check_same_classes,
@@ -112,7 +112,7 @@ def test_what_was_made_from_other_classes_is_refused(numbers: GzslDataset) -> No
     path = Path("gan.safetensors")
     check_same_classes(path, describe(numbers), numbers)
     with pytest.raises(InputError, match="number of classes: found 100, made from numbers; allowed: 80"):
-        check_same_classes(path, describe(numbers), validation_view(numbers, 0.2, 0))
+        check_same_classes(path, describe(numbers), make_validation_view(numbers, 0.2, 0))
     renamed = {**describe(numbers), "class_names": ["zero", *numbers.class_names[1:]]}
     with pytest.raises(InputError, match="found 'zero' of numbers; allowed: '00' at that place"):
         check_same_classes(path, renamed, numbers)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from cwgan.command_line import flatten, override
 from cwgan.config import ClassifierConfig, Config, GanConfig, GenerateConfig, MonitorConfig, RegressorConfig
-from cwgan.data.dataset import GzslDataset, validation_view
+from cwgan.data.dataset import GzslDataset, make_validation_view
 from cwgan.errors import InputError
 from cwgan.search.kept import KeptGan, train_and_score
 from cwgan.stages.job import PRETRAINED_FILE, SCORES, Job
@@ -54,7 +54,7 @@ def blobs() -> GzslDataset:
 
 @pytest.fixture(scope="module")
 def dataset(blobs: GzslDataset) -> GzslDataset:
-    return validation_view(blobs, 0.2, 0)
+    return make_validation_view(blobs, 0.2, 0)
 
 
 def changed(**values: Any) -> Config:
@@ -281,7 +281,7 @@ def test_what_shapes_no_gan_leaves_it_the_same(changes: dict, dataset: GzslDatas
 def test_other_data_give_another_gan(dataset: GzslDataset, blobs: GzslDataset) -> None:
     features = dataset.features.clone()
     features[0, 0] += 0.5
-    views = [validation_view(blobs, 0.3, 0), validation_view(blobs, 0.2, 1)]
+    views = [make_validation_view(blobs, 0.3, 0), make_validation_view(blobs, 0.2, 1)]
     others = [
         replace(dataset, features=features),
         replace(dataset, attributes=dataset.attributes + 1),
