@@ -142,7 +142,7 @@ class Study:
         pruner = make_pruner(self.options.pruner, scored_epochs(task.config.gan))
         make = partial(optuna.create_study, study_name=self.name, direction="maximize", load_if_exists=True)
         try:
-            with self.lock(patience):  # commands that find no tables would make them all at once
+            with self.lock("tables", patience):  # commands that find none would make them all at once
                 storage = repeat_while_away(open_storage, patience)
                 self._study = make(storage=storage, pruner=pruner, sampler=RandomSampler())
         except (StoreError, ImportError, RuntimeError) as error:
@@ -154,9 +154,9 @@ class Study:
         return self._url.get_backend_name() == "sqlite"
 
     @contextmanager
-    def lock(self, patience: float = PATIENCE) -> Iterator[None]:
-        """Hold the study's lock; it is free again once its holder ends, however that ends."""
-        key = hashlib.sha256(self.name.encode()).hexdigest()[:8]
+    def lock(self, name: str = "", patience: float = PATIENCE) -> Iterator[None]:
+        """Hold the study's lock, or another by name; it is free once its holder ends, however that ends."""
+        key = hashlib.sha256((name or self.name).encode()).hexdigest()[:8]
         if self._is_sqlite:
             with FileLock(f"{self._url.database}.{key}.lock"):
                 yield

@@ -135,6 +135,7 @@ def test_a_sweep_on_three_machines_survives_a_killed_worker_and_a_lost_database(
         logs = sorted(tmp_path.glob("machine*/log.txt"))
         return "\n".join(f"--- {path.parent.name}\n{path.read_text()}" for path in logs)
 
+    wait_until(lambda: "parent run" in said(), 120, "the tables are made")
     victim = wait_until(looks.under_way, 120, "a trial is under way")
     killed = int(victim.user_attrs["worker"].rpartition(":")[2])
     os.kill(killed, signal.SIGKILL)
