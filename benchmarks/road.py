@@ -74,7 +74,7 @@ def synthesis_ways(dataset: GzslDataset, count: int, folder: Path) -> dict[str, 
 def classifier_ways(
     dataset: GzslDataset, epochs: int, batch_size: int, precision: str
 ) -> dict[str, Callable[[], object]]:
-    """Return ways to fit the final classifier on all rows: the usual one in float32, ours, and the least work.
+    """Return ways to fit the final classifier on all rows: the usual one in float32, ours, the least work.
 
     The least is to gather the rows, to multiply twice, and Adam: no loss, no gradient, no first weights.
     """
