@@ -3,24 +3,22 @@
 Order, later wins: defaults, the configuration of the run a stage builds on, `--config`, `--variant`, flags.
 """
 
-import dataclasses
 import difflib
-from argparse import ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache, reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 
 from cwgan.config import Config
 from cwgan.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if dataclasses.is_dataclass(kind))
+SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if is_dataclass(kind))
 STAGE_SECTIONS = ("data", "monitor", "regressor", "gan", "generate", "classifier")
 KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text, in quotes"}
 KINDS[list[int]] = "a list of whole numbers, as [200] or [1200,300]"
@@ -31,8 +29,7 @@ class Command:
     """What one entry point accepts and does.
 
     Args:
-        name: of the entry point.
-        help: one sentence for `--help`.
+        name, help: of the entry point, and one sentence for `--help`.
         sections: the parts of `Config` whose parameters it takes.
         references: parameters of its own, such as the run it builds on, as name -> help.
         required: those of them that must be given.
@@ -46,16 +43,15 @@ class Command:
     name: str
     help: str
     sections: tuple[str, ...]
-    references: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    references: Mapping[str, str] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     inherits: str = ""
     config: str = ""
     work: str = ""
-    artifacts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    artifacts: Mapping[str, str] = field(default_factory=dict)
     opens_run: bool = True
 
-    def takes(self, parameter: str) -> bool:
-        """Return whether there is a flag for a parameter of `Config`."""
+    def has_flag(self, parameter: str) -> bool:
         return "." not in parameter or parameter.partition(".")[0] in self.sections
 
 
@@ -69,35 +65,28 @@ class Arguments:
 
 
 def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | None = None) -> Arguments:
-    """Parse a command line over its YAML layers.
-
-    Args:
-        command: what is accepted.
-        argv: the flags, without the program's name.
-        inherited: nested configuration of the run that the stage builds on, if any.
+    """Parse flags over YAML layers, and these over the nested configuration of the run built upon, if any.
 
     Raises:
         InputError: an unknown flag or preset, a missing reference, or a value that is not allowed.
     """
     parser = _make_parser(command)
     given = _parse_flags(parser, command, argv)
-    own = {name: given.get(name, "").strip() for name in ("config", "variant", *command.references)}
+    references = {name: value for name in command.references if (value := given.get(name, "").strip())}
     for name in command.required:
-        if not own[name]:
+        if name not in references:
             raise InputError(f"--{name}", "value", "nothing", command.references[name])
-    layers = {"config": own.pop("config"), "variant": own.pop("variant")}
-    if inherited is None:
-        layers["config"] = layers["config"] or command.config
     values = _check_types("the configuration of the run built upon", flatten(inherited or {}))
-    layers = {kind: name for kind, name in layers.items() if name}
+    layers = {kind: name for kind in ("config", "variant") if (name := given.get(kind, "").strip())}
+    if inherited is None and command.config:
+        layers = {"config": command.config} | layers
     for kind, name in layers.items():
         path = find_layer(name, kind)
         values |= _check_types(path, flatten(read_layer(path)))
-    # Parsed again over the layers, as `--seeds+ 3` adds to the list that stands there.
-    parser.set_defaults({name: value for name, value in values.items() if command.takes(name)})
+    # Parsed again over the layers, because `--seeds+ 3` adds to the list that stands there.
+    parser.set_defaults({name: value for name, value in values.items() if command.has_flag(name)})
     final = flatten(parser.parse_args(argv).as_dict())
-    values |= {name: value for name, value in final.items() if name in ALLOWED and command.takes(name)}
-    references = {name: value for name, value in own.items() if value}
+    values |= {name: value for name, value in final.items() if name in ALLOWED}
     return Arguments(from_dict(nested(values)), layers, references)
 
 
@@ -137,7 +126,7 @@ def read_layer(path: Path) -> Mapping[str, Any]:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Return a configuration as nested dictionaries of plain values."""
-    return dataclasses.asdict(config)
+    return asdict(config)
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
@@ -149,10 +138,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn nested dictionaries into dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return flat
 
 
@@ -172,24 +159,19 @@ def nearest(key: str, known: Sequence[str]) -> str:
     return f"those of --help; nearest: {', '.join(close)}" if close else "those of --help"
 
 
-def of_declared_types(source: str, flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Do what `_check_types` does, for callers that do not use `override` yet."""
-    return _check_types(source, flat)
-
-
-def _parameters(kind: type, prefix: str = "") -> Iterator[tuple[str, type, Any, dataclasses.Field]]:
-    """Yield the prefix, section, type and declaration of every parameter."""
+def _list_parameters(kind: type, prefix: str = "") -> Iterator[tuple[str, type, Any, str]]:
+    """Yield the dotted name, section, type and help of every parameter."""
     types = get_type_hints(kind)
-    for item in dataclasses.fields(kind):
-        if dataclasses.is_dataclass(types[item.name]):
-            yield from _parameters(types[item.name], f"{prefix}{item.name}.")
+    for item in fields(kind):
+        if is_dataclass(types[item.name]):
+            yield from _list_parameters(types[item.name], f"{prefix}{item.name}.")
         else:
-            yield prefix, kind, types[item.name], item
+            yield f"{prefix}{item.name}", kind, types[item.name], item.metadata["help"]
 
 
 ALLOWED = {
-    f"{prefix}{item.name}": KINDS.get(kind) or f"one of {', '.join(map(repr, get_args(kind)))}"
-    for prefix, _, kind, item in _parameters(Config)
+    name: KINDS.get(kind) or f"one of {', '.join(map(repr, get_args(kind)))}"
+    for name, _, kind, _ in _list_parameters(Config)
 }
 """What every parameter takes, in words, by its dotted name."""
 
@@ -207,23 +189,21 @@ def _make_parser(command: Command) -> ArgumentParser:
         parser.add_argument(f"--{name}", type=str, default="", help=text)
     groups: dict[str, Any] = {"": parser}
     defaults = flatten(to_dict(Config()))
-    for prefix, section, kind, item in _parameters(Config):
-        name, text = f"{prefix}{item.name}", item.metadata["help"].replace("%", "%%")
-        if command.takes(name):
-            if prefix not in groups:
-                groups[prefix] = parser.add_argument_group(f"{prefix[:-1]}: {section.__doc__}")
-            groups[prefix].add_argument(f"--{name}", type=kind, default=defaults[name], help=text)
+    for name, section, kind, text in _list_parameters(Config):
+        if command.has_flag(name):
+            place = name.rpartition(".")[0]
+            if place not in groups:
+                groups[place] = parser.add_argument_group(f"{place}: {section.__doc__}")
+            groups[place].add_argument(f"--{name}", type=kind, default=defaults[name], help=text)
     return parser
 
 
-@cache
-def _make_value_parser() -> ArgumentParser:
-    return _make_parser(Command("values", "", SECTIONS))
+_make_value_parser = cache(lambda: _make_parser(Command("values", "", SECTIONS)))
 
 
 def _parse_flags(parser: ArgumentParser, command: Command, argv: Sequence[str]) -> dict[str, Any]:
     """Return the flags that are given; an error names the first that is unknown, or refused when alone."""
-    known = ["config", "variant", *command.references, *(name for name in ALLOWED if command.takes(name))]
+    known = ["config", "variant", *command.references, *(name for name in ALLOWED if command.has_flag(name))]
     starts = [place for place, word in enumerate(argv) if word.startswith("--")]
     flags = [argv[start:stop] for start, stop in pairwise([*starts, len(argv)])]
     names = [flag[0][2:].partition("=")[0].removesuffix("+") for flag in flags]
@@ -246,13 +226,13 @@ def _check_types(source: object, flat: Mapping[str, Any]) -> dict[str, Any]:
     """Return values by dotted name, each of its parameter's type; a whole number may stand for a float."""
     typed: dict[str, Any] = {}
     for key, value in flat.items():
-        got = "nothing" if value is None else repr(value)
         if any(name.startswith(f"{key}.") for name in ALLOWED):
+            got = "nothing" if value is None else value
             raise InputError(source, key, got, "parameters by name, this being a section")
         if key not in ALLOWED:
             raise InputError(source, key, "an unknown parameter", nearest(key, list(ALLOWED)))
         if value is None:
-            raise InputError(source, key, got, "a value, or leave the parameter out")
+            raise InputError(source, key, "nothing", ALLOWED[key])
         try:
             parsed = _make_value_parser().parse_object(nested({key: value}), defaults=False)
         except ArgumentError:
@@ -267,4 +247,4 @@ def _replace(section: Any, values: Mapping[str, Any]) -> Any:
         key: _replace(getattr(section, key), value) if isinstance(value, Mapping) else value
         for key, value in values.items()
     }
-    return dataclasses.replace(section, **changes)
+    return replace(section, **changes)

@@ -33,28 +33,6 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-@contextmanager
-def locked(path: Path, waits: bool = True) -> Iterator[bool]:
-    """Hold a lock file against other processes of this machine; yield whether it was had.
-
-    Args:
-        path: of the lock file, which stays; its folder is made if need be.
-        waits: for as long as another process holds it; else that is answered with False.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        is_had = True
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            is_had = False
-        except (ImportError, OSError):  # without locks, on Windows and some network drives, nobody waits
-            pass
-        yield is_had
-
-
 def fingerprint(row: np.ndarray) -> bytes:
     """Return 16 bytes that stand for the content of a contiguous array."""
     return hashlib.blake2b(row.data, digest_size=16).digest()

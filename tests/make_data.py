@@ -1,4 +1,4 @@
-"""Tiny data sets for tests: six classes of three attributes, thirty rows of five features, in the xlsa17 layout."""
+"""Tiny data sets for tests: six classes, three attributes, thirty rows of five features, as xlsa17 files."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ SEEN, VALIDATION, UNSEEN = (0, 1, 2, 3), (3,), (4, 5)
 """Class numbers from 0; dog is seen and validates."""
 ROWS, FEATURES, ATTRIBUTES = 30, 5, 3
 LABELS = np.arange(ROWS) % 6
-"""Rows are interleaved, so that nothing holds only because classes lie in blocks: class c has rows c, c + 6, c + 12, ..."""
+"""Class c has rows c, c + 6, c + 12, ...: a test must not pass only because classes lie in blocks."""
 
 
 def rows_of(classes: tuple[int, ...], start: int = 0, stop: int = 5) -> np.ndarray:
@@ -35,7 +35,7 @@ def text_cells(names: tuple[str, ...]) -> np.ndarray:
 
 
 def xlsa17_arrays() -> dict[str, np.ndarray]:
-    """Return what the two files hold; as in the archives, train_loc and val_loc also hold the rows of test_seen_loc."""
+    """Return what the two files hold; as in the archives, train_loc and val_loc hold test rows too."""
     rng = np.random.default_rng(7)
     return {
         "features": rng.random((FEATURES, ROWS), dtype=np.float32),
@@ -86,7 +86,7 @@ def tiny_dataset(**changes: Any) -> GzslDataset:
 
 
 def assert_same_data(left: GzslDataset, right: GzslDataset) -> None:
-    """Assert that two data sets hold the same rows in the same order in every split, the same classes and attributes."""
+    """Assert that two data sets have the same classes and attributes, and rows in the same order."""
     assert left.class_names == right.class_names
     assert torch.equal(left.attributes, right.attributes)
     for split in ("trainval", "train", "val", "test_seen", "test_unseen"):

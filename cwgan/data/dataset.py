@@ -1,14 +1,16 @@
-"""The data set that every stage works on: one feature matrix, class attributes, and index tensors for the splits.
+"""The data set that every stage works on: one feature matrix, class attributes, and the rows of every split.
 
-Definitions follow Xian et al. 2018, "Zero-Shot Learning: A Comprehensive Evaluation of the Good, the Bad and the
-Ugly" (arXiv 1707.00600): `trainval` holds rows of the seen classes, `train` and `val` divide it by class for the
-validation protocol, `test_seen` and `test_unseen` are scored once.
+Splits as in Xian et al. 2018, "Zero-Shot Learning: A Comprehensive Evaluation of the Good, the Bad and the
+Ugly" (arXiv 1707.00600): `trainval` holds rows of the seen classes, `train` and `val` divide it by class for
+the validation protocol, `test_seen` and `test_unseen` are scored once.
 """
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import torch
 from jaxtyping import Float32, Int64
@@ -18,6 +20,7 @@ from cwgan.errors import InputError
 from cwgan.files import fingerprint
 
 SPLITS = ("trainval", "train", "val", "test_seen", "test_unseen")
+Faults = Iterator[tuple[str, str, str]]  # field, found, allowed
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +35,11 @@ class GzslDataset:
         attributes: one row per class, in the order of the labels.
         class_names: one per class.
         trainval, train, val, test_seen, test_unseen: row indices; `train` and `val` may be empty.
-        test_concealed: whether the features of test rows are not looked at, not even for NaN.
+        test_concealed: do not look at the features of test rows, not even for NaN.
 
     Raises:
-        InputError: sizes disagree, a value is not finite, a label has no class, class names repeat, a split is empty or
-            names a row twice, `train` or `val` leaves `trainval`, or seen and unseen overlap.
+        InputError: sizes disagree, a value is not finite, a label has no class, class names repeat, a split
+            is empty or names a row twice, `train` or `val` leaves `trainval`, or seen and unseen overlap.
     """
 
     name: str
@@ -53,10 +56,9 @@ class GzslDataset:
     test_concealed: bool = False
 
     def __post_init__(self) -> None:
-        self._check_sizes()
-        self._check_labels()
-        self._check_splits()
-        self._check_values()
+        faults = chain(self._check_classes(), self._check_splits(), self._check_values())
+        if first := next(faults, None):
+            raise InputError(self.source, *first)
 
     @property
     def feature_size(self) -> int:
@@ -82,27 +84,21 @@ class GzslDataset:
 
     @cached_property
     def split_hash(self) -> str:
-        """First 16 hex digits of a SHA-256 of which rows, by content, lie in which split; the same in either file layout."""
+        """16 hex digits of a SHA-256 of the content of each split's rows; the same in either file layout."""
         digest = hashlib.sha256()
         for split in SPLITS:
-            digest.update(
-                split.encode()
-                + b"".join(sorted(self._row_prints[row] for row in getattr(self, split).tolist()))
-            )
+            rows = getattr(self, split).tolist()
+            digest.update(split.encode() + b"".join(sorted(self._row_prints[row] for row in rows)))
         return digest.hexdigest()[:16]
 
     @cached_property
     def digest(self) -> str:
-        """First 16 hex digits of a SHA-256 of the splits, the labels of their rows, and the attributes; as `split_hash`."""
+        """16 hex digits of a SHA-256 of the splits, the labels of their rows, and the attributes."""
         digest = hashlib.sha256(self.split_hash.encode())
         rows = torch.cat([self.trainval, self.test_seen, self.test_unseen])
+        labelled = zip(rows.tolist(), self.labels[rows].tolist(), strict=True)
         digest.update(
-            b"".join(
-                sorted(
-                    self._row_prints[row] + bytes(str(self.labels[row].item()), "ascii")
-                    for row in rows.tolist()
-                )
-            )
+            b"".join(sorted(self._row_prints[row] + str(label).encode() for row, label in labelled))
         )
         digest.update(self.attributes.contiguous().numpy().data)
         return digest.hexdigest()[:16]
@@ -111,116 +107,81 @@ class GzslDataset:
     def _row_prints(self) -> list[bytes]:
         return [fingerprint(row) for row in self.features.contiguous().numpy()]
 
-    def summary(self) -> str:
+    def summarize(self) -> str:
         """Return one line that says what is in it."""
-        seen, unseen = len(self.seen_classes), len(self.unseen_classes)
-        rows = f"{len(self.trainval)} training, {len(self.test_seen)} seen and {len(self.test_unseen)} unseen test rows"
-        return f"{self.name}: {seen} seen + {unseen} unseen classes, {self.feature_size} features, {self.attribute_size} attributes, {rows}"
+        classes = f"{len(self.seen_classes)} seen + {len(self.unseen_classes)} unseen classes"
+        sizes = f"{self.feature_size} features, {self.attribute_size} attributes"
+        test_rows = f"{len(self.test_seen)} seen and {len(self.test_unseen)} unseen test rows"
+        return f"{self.name}: {classes}, {sizes}, {len(self.trainval)} training, {test_rows}"
 
-    def _check_sizes(self) -> None:
+    def _check_classes(self) -> Faults:
         if self.feature_size == 0 or self.attribute_size == 0:
-            raise InputError(self.source, "features, attributes", "no columns", "at least one column each")
+            yield "features, attributes", "no columns", "at least one column each"
         if len(self.class_names) != self.class_count:
-            raise InputError(
-                self.source,
+            yield (
                 "class names",
                 f"{len(self.class_names)} names",
                 f"{self.class_count}, one per row of attributes",
             )
-        odd = [
-            name
-            for name, times in Counter(self.class_names).items()
-            if times > 1 or not name or not name.isprintable()
-        ]
-        if odd:
-            raise InputError(
-                self.source,
-                "class names",
-                f"{odd[0]!r}, {self.class_names.count(odd[0])} times",
-                "printable names, each once",
-            )
+        for name, times in Counter(self.class_names).items():
+            if times > 1 or not name or not name.isprintable():
+                yield "class names", f"{name!r}, {times} times", "printable names, each once"
+        outside = self.labels[(self.labels < 0) | (self.labels >= self.class_count)]
+        if len(outside):
+            allowed = f"1 to {self.class_count}, the classes that have attributes"
+            yield "labels", f"class {int(outside[0]) + 1}", allowed
 
-    def _check_values(self) -> None:
+    def _check_splits(self) -> Faults:
+        for split in SPLITS:
+            index, is_optional = getattr(self, split), split in ("train", "val")
+            if len(index) == 0 and is_optional:
+                continue
+            if len(index) == 0:
+                yield split, "no rows", "at least one row"
+            low, high, different = int(index.min()), int(index.max()), len(index.unique())
+            if low < 0 or high >= len(self.features):
+                yield split, f"rows {low + 1} to {high + 1}", f"rows 1 to {len(self.features)}"
+            if different < len(index):
+                yield split, f"{len(index)} rows, of which {different} different", "each row once"
+            if is_optional and not torch.isin(index, self.trainval).all():
+                yield split, "rows that are not in trainval", "rows of trainval"
+        train, val = len(self.train), len(self.val)
+        if (train == 0) != (val == 0):
+            yield "train, val", f"{train} and {val} rows", "rows in both, or in neither"
+        classes = {split: set(self.labels[getattr(self, split)].tolist()) for split in SPLITS}
+        for split, other, what in (
+            ("test_unseen", "trainval", "unseen test classes with training rows"),
+            ("val", "train", "validation classes with rows in train"),
+        ):
+            if shared := sorted(classes[split] & classes[other]):
+                names = ", ".join(self.class_names[label] for label in shared[:3])
+                yield "splits", f"{len(shared)} {what}: {names}", "disjoint classes"
+        for label in sorted(classes["test_seen"] - classes["trainval"]):
+            yield "test_seen", f"class {self.class_names[label]} without training rows", "seen classes"
+        if torch.isin(self.test_seen, self.trainval).any():
+            yield "test_seen", "rows that are also in trainval", "disjoint rows"
+
+    def _check_values(self) -> Faults:
         looked_at = self.features[self.trainval] if self.test_concealed else self.features
         for field, matrix in (("features", looked_at), ("attributes", self.attributes)):
-            # One pass and no mask in memory: a sum of finite values overflows only past 1e38, where each row is asked.
+            # Sums need no mask in memory, but also overflow where finite values pass 1e38.
             if not torch.isfinite(matrix.sum()):
-                bad = [row for row, values in enumerate(matrix) if not torch.isfinite(values).all()]
+                bad = torch.nonzero(~torch.isfinite(matrix).all(dim=1)).flatten().tolist()
                 if bad:
-                    raise InputError(
-                        self.source,
-                        field,
-                        f"NaN or infinity in {len(bad)} rows, first row {bad[0] + 1}",
-                        "finite numbers",
-                    )
-
-    def _check_labels(self) -> None:
-        outside = (self.labels < 0) | (self.labels >= self.class_count)
-        if outside.any():
-            label = int(self.labels[outside][0]) + 1
-            raise InputError(
-                self.source,
-                "labels",
-                f"class {label}",
-                f"1 to {self.class_count}, the classes that have attributes",
-            )
-
-    def _check_splits(self) -> None:
-        for split in SPLITS:
-            index = getattr(self, split)
-            if len(index) == 0 and split not in ("train", "val"):
-                raise InputError(self.source, split, "no rows", "at least one row")
-            if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self.features):
-                found = f"rows {int(index.min()) + 1} to {int(index.max()) + 1}"
-                raise InputError(self.source, split, found, f"rows 1 to {len(self.features)}")
-            if len(index.unique()) < len(index):
-                raise InputError(
-                    self.source,
-                    split,
-                    f"{len(index)} rows, of which {len(index.unique())} different",
-                    "each row once",
-                )
-            if split in ("train", "val") and not torch.isin(index, self.trainval).all():
-                raise InputError(self.source, split, "rows that are not in trainval", "rows of trainval")
-        if 0 in (len(self.train), len(self.val)) and len(self.train) + len(self.val) > 0:
-            raise InputError(
-                self.source,
-                "train, val",
-                f"{len(self.train)} and {len(self.val)} rows",
-                "rows in both, or in neither",
-            )
-        for left, right, what in (
-            (self.trainval, self.test_unseen, "unseen test classes with training rows"),
-            (self.train, self.val, "validation classes with rows in train"),
-        ):
-            shared = sorted(
-                set(self.labels[left].unique().tolist()) & set(self.labels[right].unique().tolist())
-            )
-            if shared:
-                names = ", ".join(self.class_names[label] for label in shared[:3])
-                raise InputError(self.source, "splits", f"{len(shared)} {what}: {names}", "disjoint classes")
-        stray = sorted(set(self.labels[self.test_seen].unique().tolist()) - set(self.seen_classes.tolist()))
-        if stray:
-            raise InputError(
-                self.source,
-                "test_seen",
-                f"class {self.class_names[stray[0]]} without training rows",
-                "seen classes",
-            )
-        if len(set(self.trainval.tolist()) & set(self.test_seen.tolist())):
-            raise InputError(self.source, "test_seen", "rows that are also in trainval", "disjoint rows")
+                    found = f"NaN or infinity in {len(bad)} rows, first row {bad[0] + 1}"
+                    yield field, found, "finite numbers"
 
 
-def validation_view(dataset: GzslDataset, holdout: float, seed: int) -> GzslDataset:
-    """Return the data set of the validation protocol: no test row, validation classes in the place of unseen ones.
+def make_validation_view(dataset: GzslDataset, holdout: float, seed: int) -> GzslDataset:
+    """Return the data set of the validation protocol, which holds no test row.
 
-    Training rows are those of `train` less a per-class hold-out, which takes the place of `test_seen`; the rows of
-    `val` take the place of `test_unseen`. Classes that have no row left leave the label space. Where the files name
-    no validation classes, a seeded draw of seen classes, in the proportion of unseen to all classes, serves.
+    `val` becomes `test_unseen`, rows held out of each class of `train` become `test_seen`, and the others
+    `trainval`. Other classes leave the label space. If the files name no validation classes, seen classes are
+    drawn: as large a share of them as the unseen ones are of all.
 
     Args:
-        dataset: the data set of the final protocol.
-        holdout: share of each remaining seen class's rows that is held out, at least one and never all.
+        dataset: of the final protocol.
+        holdout: share of each class's rows that is held out, at least one row and never all.
         seed: of both draws.
 
     Raises:
@@ -231,9 +192,7 @@ def validation_view(dataset: GzslDataset, holdout: float, seed: int) -> GzslData
     if len(val) == 0:
         seen = dataset.seen_classes
         if len(seen) < 2:
-            raise InputError(
-                dataset.source, "trainval", "one class", "two or more, some of which can validate"
-            )
+            raise InputError(dataset.source, "trainval", "one class", "two or more, to validate on some")
         share = len(dataset.unseen_classes) / dataset.class_count
         count = min(max(1, round(len(seen) * share)), len(seen) - 1)
         chosen = seen[torch.randperm(len(seen), generator=rng)[:count]]
@@ -243,8 +202,7 @@ def validation_view(dataset: GzslDataset, holdout: float, seed: int) -> GzslData
     classes = dataset.labels[torch.cat([train, val])].unique()
     position = torch.full((dataset.class_count,), -1).scatter_(0, classes, torch.arange(len(classes)))
     rows = torch.cat([kept, scored, val])
-    bounds = [len(kept), len(kept) + len(scored)]
-    empty = torch.empty(0, dtype=torch.int64)
+    trainval, test_seen, test_unseen = torch.arange(len(rows)).split([len(kept), len(scored), len(val)])
     return GzslDataset(
         name=f"{dataset.name} (validation)",
         source=dataset.source,
@@ -252,11 +210,11 @@ def validation_view(dataset: GzslDataset, holdout: float, seed: int) -> GzslData
         labels=position[dataset.labels[rows]],
         attributes=dataset.attributes[classes],
         class_names=tuple(dataset.class_names[label] for label in classes.tolist()),
-        trainval=torch.arange(bounds[0]),
-        train=empty,
-        val=empty,
-        test_seen=torch.arange(*bounds),
-        test_unseen=torch.arange(bounds[1], len(rows)),
+        trainval=trainval,
+        train=trainval[:0],
+        val=trainval[:0],
+        test_seen=test_seen,
+        test_unseen=test_unseen,
     )
 
 
@@ -268,7 +226,7 @@ def hold_out(
     Args:
         labels: class of every row of the data set.
         index: the rows to divide.
-        share: of each class that is held out, 0 to 1, rounded; 0 holds out nothing.
+        share: of each class that is held out, 0 to 1, rounded to at least one row; 0 holds out nothing.
         rng: decides which.
 
     Returns:
@@ -277,8 +235,7 @@ def hold_out(
     if share == 0:
         return index.sort().values, index[:0]
     index = index[torch.randperm(len(index), generator=rng)]
-    of_row = labels[index]
-    kept, held = [], []
+    of_row, kept, held = labels[index], [], []
     for label in of_row.unique():
         rows = index[of_row == label]
         count = min(max(1, round(len(rows) * share)), len(rows) - 1)

@@ -1,11 +1,11 @@
-"""The built-in data set "numbers": two-digit handwritten numbers, made from scikit-learn's bundled digit images.
+"""The built-in data set "numbers": two-digit handwritten numbers, made from scikit-learn's digit images.
 
-A class is a number from 00 to 99. Its features are two 8 x 8 images of real handwriting side by side (the tens
-digit's 64 pixels, then the units digit's), in [0, 1]; its attributes are the tens digit and the units digit, each
-one-hot. As the features are pixels, what a generator imagines for a number it never saw can be looked at.
+A class is a number from 00 to 99. Its features are two 8 x 8 images of real handwriting side by side, the
+tens digit and the units digit, in [0, 1]. Its attributes are both digits, each one-hot. As features are
+pixels, one can look at what a generator makes of a number that it never saw.
 
-Source of the images: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI repository, 1998
-(the test part, 1,797 images by 13 writers), as shipped in `sklearn.datasets.load_digits`.
+Source of the images: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI repository,
+1998 (the test part, 1,797 images by 13 writers), as in `sklearn.datasets.load_digits`.
 """
 
 import torch
@@ -23,12 +23,8 @@ IMAGE_SHAPE = (8, 8)
 def load_numbers(seed: int = 0) -> GzslDataset:
     """Build the data set; the same seed gives the same tensors.
 
-    20 classes are unseen and 16 of the 80 seen ones serve as validation classes, both drawn so that every digit
-    keeps its share in both places. Two thirds of the digit images appear in training rows only, the others in test
-    rows only.
-
-    Args:
-        seed: draws the unseen and validation classes, the division of the images, and the pairs.
+    20 classes are unseen and 16 of the 80 seen ones validate; every digit keeps its share in both places. Two
+    thirds of the digit images appear in training rows only, the others in test rows only.
     """
     rng = torch.Generator().manual_seed(seed)
     digits = load_digits()
@@ -41,44 +37,41 @@ def load_numbers(seed: int = 0) -> GzslDataset:
         train_pool.append(rows[: len(rows) * 2 // 3])
         test_pool.append(rows[len(rows) * 2 // 3 :])
 
-    unseen, validation = _balanced_classes(rng)
+    unseen, validation = _draw_classes(rng)
     seen = torch.tensor([label for label in range(100) if label not in set(unseen.tolist())])
     blocks = [(seen, train_pool, TRAIN_ROWS), (seen, test_pool, TEST_ROWS), (unseen, test_pool, TEST_ROWS)]
-    features, labels, bounds = [], [], [0]
+    features, labels, sizes = [], [], []
     for classes, pool, count in blocks:
         for label in classes.tolist():
-            halves = [
-                images[rows[torch.randint(len(rows), (count,), generator=rng)]]
-                for rows in (pool[label // 10], pool[label % 10])
-            ]
-            features.append(torch.cat(halves, dim=1))
+            pools = pool[label // 10], pool[label % 10]
+            drawn = [rows[torch.randint(len(rows), (count,), generator=rng)] for rows in pools]
+            features.append(torch.cat([images[rows] for rows in drawn], dim=1))
             labels.append(torch.full((count,), label))
-        bounds.append(bounds[-1] + len(classes) * count)
-    trainval = torch.arange(bounds[1])
+        sizes.append(len(classes) * count)
+    trainval, test_seen, test_unseen = torch.arange(sum(sizes)).split(sizes)
     all_labels = torch.cat(labels)
     is_val = torch.isin(all_labels[trainval], validation)
-    tens, units = torch.arange(100) // 10, torch.arange(100) % 10
-    one_hot = torch.eye(10)
+    one_hot, number = torch.eye(10), torch.arange(100)
     return GzslDataset(
         name="numbers",
         source="numbers (built in)",
         features=torch.cat(features),
         labels=all_labels,
-        attributes=torch.cat([one_hot[tens], one_hot[units]], dim=1),
+        attributes=torch.cat([one_hot[number // 10], one_hot[number % 10]], dim=1),
         class_names=tuple(f"{label:02d}" for label in range(100)),
         trainval=trainval,
         train=trainval[~is_val],
         val=trainval[is_val],
-        test_seen=torch.arange(bounds[1], bounds[2]),
-        test_unseen=torch.arange(bounds[2], bounds[3]),
+        test_seen=test_seen,
+        test_unseen=test_unseen,
     )
 
 
-def _balanced_classes(rng: torch.Generator) -> tuple[Int64[Tensor, " unseen"], Int64[Tensor, " validation"]]:
+def _draw_classes(rng: torch.Generator) -> tuple[Int64[Tensor, " unseen"], Int64[Tensor, " validation"]]:
     """Draw 20 unseen and 16 validation classes.
 
-    Under two random orders of the digits, the numbers whose places differ by a constant k (modulo 10) hold every
-    digit once as tens and once as units. Two such diagonals are unseen; 8 numbers of each of two others validate.
+    In two random orders of the digits, the numbers whose places differ by a constant (modulo 10) hold every
+    digit once as tens and once as units. Two such diagonals are unseen; 8 numbers of two others validate.
     """
     tens, units = torch.randperm(10, generator=rng), torch.randperm(10, generator=rng)
     place = torch.arange(10)

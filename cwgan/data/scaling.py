@@ -1,7 +1,4 @@
-"""Bringing features and attributes into the range that the networks work in; fitted on training rows alone.
-
-Min-max scaling is what the public code of Xian et al. 2018, Feature Generating Networks (arXiv 1712.00981) does.
-"""
+"""Scaling of features and attributes to the range that networks work in, fitted on training rows alone."""
 
 import dataclasses
 
@@ -17,47 +14,40 @@ def scale(dataset: GzslDataset, scaling: str, attribute_norm: float) -> GzslData
     """Return the data set with its features and attributes scaled; itself where nothing is asked for.
 
     Args:
-        dataset: whose `trainval` rows and seen classes the scales are fitted on.
+        dataset: the scales are fitted on its `trainval` rows and seen classes.
         scaling: "none", "min_max" or "unit_norm".
-        attribute_norm: as `scale_attributes`; 0 leaves the attributes as they are.
+        attribute_norm: as `norm` of `scale_attributes`; 0 leaves the attributes as they are.
 
     Raises:
         InputError: a row of norm 0 under "unit_norm", or attributes that are the same for all seen classes.
     """
     features, attributes = dataset.features, dataset.attributes
     if scaling == "min_max":
-        features = min_max(features, features[dataset.trainval])
+        features = scale_to_range(features, features[dataset.trainval])
     elif scaling == "unit_norm":
         norms = features.norm(dim=1, keepdim=True)
         if (norms == 0).any():
-            raise InputError(
-                dataset.source,
-                "features",
-                "a row of zeros",
-                "no such row, or another data.scaling than unit_norm",
-            )
+            allowed = "no such row, or another data.scaling than unit_norm"
+            raise InputError(dataset.source, "features", "a row of zeros", allowed)
         features = features / norms
     if attribute_norm:
         seen = attributes[dataset.seen_classes]
         if (seen == seen[0]).all():
-            raise InputError(
-                dataset.source,
-                "attributes",
-                "the same for all seen classes",
-                "different ones, or data.attribute_norm=0",
-            )
+            found, allowed = "the same for all seen classes", "different ones, or data.attribute_norm=0"
+            raise InputError(dataset.source, "attributes", found, allowed)
         attributes = scale_attributes(attributes, seen, attribute_norm)
     if features is dataset.features and attributes is dataset.attributes:
         return dataset
     return dataclasses.replace(dataset, features=features, attributes=attributes)
 
 
-def min_max(
+def scale_to_range(
     features: Float32[Tensor, "all features"], training: Float32[Tensor, "rows features"]
 ) -> Float32[Tensor, "all features"]:
-    """Return (x - low) / (high - low) with each feature's lowest and highest value over the training rows.
+    """Return (x - low) / (high - low), low and high being each feature's extremes over the training rows.
 
     Other rows may leave 0..1. A feature that is constant over the training rows becomes 0 there.
+    Source: the public code of Xian et al. 2018, Feature Generating Networks (arXiv 1712.00981).
     """
     low, high = training.aminmax(dim=0)
     width = high - low
@@ -67,15 +57,9 @@ def min_max(
 def scale_attributes(
     attributes: Float32[Tensor, "classes attributes"], seen: Float32[Tensor, "seen attributes"], norm: float
 ) -> Float32[Tensor, "classes attributes"]:
-    """Return norm * (a - mean) / rms, the mean and the root-mean-square distance from it taken over seen classes.
+    """Return norm * (a - mean) / rms; rms is the root-mean-square distance of seen classes from their mean.
 
-    Attributes of norm 1 beside noise of norm sqrt(noise size) leave the generator's first layer to find the class in
-    a small part of its input; and text attributes share most of their length: the mean alone can hold 0.87 of it.
-
-    Args:
-        attributes: of all classes.
-        seen: those of the seen classes.
-        norm: root-mean-square norm that the seen classes get.
+    Unscaled attributes of norm 1 are small beside the noise, and mostly one vector that all classes share.
     """
     mean = seen.mean(0)
     rms = (seen - mean).norm(dim=1).square().mean().sqrt()

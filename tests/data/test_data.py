@@ -19,7 +19,7 @@ from make_data import (
     xlsa17_arrays,
 )
 
-from cwgan.data.dataset import SPLITS, GzslDataset, binarize, hold_out, validation_view
+from cwgan.data.dataset import SPLITS, GzslDataset, binarize, hold_out, make_validation_view
 from cwgan.data.hdf5 import load_hdf5, save_hdf5
 from cwgan.data.xlsa17 import load_xlsa17
 from cwgan.errors import InputError
@@ -52,8 +52,9 @@ def test_sizes_and_classes_come_from_the_tensors() -> None:
 
 
 def test_the_summary_counts_classes_and_rows() -> None:
-    assert TINY.summary() == (
-        "tiny: 4 seen + 2 unseen classes, 5 features, 3 attributes, 12 training, 8 seen and 10 unseen test rows"
+    assert TINY.summarize() == (
+        "tiny: 4 seen + 2 unseen classes, 5 features, 3 attributes, "
+        "12 training, 8 seen and 10 unseen test rows"
     )
 
 
@@ -225,7 +226,7 @@ HALF = 0.5
 
 
 def test_validation_classes_take_the_place_of_unseen_ones() -> None:
-    view = validation_view(TINY, HALF, 0)
+    view = make_validation_view(TINY, HALF, 0)
     assert view.class_names == ("ant", "bee", "cat", "dog")
     assert [view.class_names[label] for label in view.unseen_classes] == ["dog"]
     assert [view.class_names[label] for label in view.seen_classes] == ["ant", "bee", "cat"]
@@ -234,13 +235,13 @@ def test_validation_classes_take_the_place_of_unseen_ones() -> None:
 
 
 def test_the_label_space_holds_no_class_that_is_unseen_in_the_final_test(numbers: GzslDataset) -> None:
-    view = validation_view(numbers, 0.2, 0)
+    view = make_validation_view(numbers, 0.2, 0)
     assert view.class_names == tuple(numbers.class_names[label] for label in numbers.seen_classes)
     assert torch.equal(view.attributes, numbers.attributes[numbers.seen_classes])
 
 
 def test_rows_of_the_view_keep_their_class_and_its_attributes(numbers: GzslDataset) -> None:
-    view = validation_view(numbers, 0.2, 0)
+    view = make_validation_view(numbers, 0.2, 0)
     names_of = {
         row.numpy().tobytes(): numbers.class_names[label]
         for row, label in zip(numbers.features, numbers.labels, strict=True)
@@ -255,8 +256,8 @@ def test_rows_of_the_view_keep_their_class_and_its_attributes(numbers: GzslDatas
 def test_no_value_of_a_test_row_reaches_the_view(with_val: bool) -> None:
     changes = {} if with_val else {"train": EMPTY, "val": EMPTY}
     test_rows = torch.cat([TINY.test_seen, TINY.test_unseen])
-    ours = validation_view(tiny_dataset(**changes), HALF, 3)
-    theirs = validation_view(
+    ours = make_validation_view(tiny_dataset(**changes), HALF, 3)
+    theirs = make_validation_view(
         tiny_dataset(features=FEATURE.index_fill(0, test_rows, 99.0), **changes), HALF, 3
     )
     assert torch.equal(ours.features, theirs.features)
@@ -264,23 +265,23 @@ def test_no_value_of_a_test_row_reaches_the_view(with_val: bool) -> None:
 
 
 def test_training_held_out_and_validation_rows_are_those_of_trainval_each_once() -> None:
-    view = validation_view(TINY, HALF, 0)
+    view = make_validation_view(TINY, HALF, 0)
     everything = {row.numpy().tobytes() for row in view.features}
     assert everything == {row.numpy().tobytes() for row in FEATURE[TINY.trainval]}
     assert sorted(torch.cat([view.trainval, view.test_seen, view.test_unseen]).tolist()) == list(range(12))
 
 
 def test_the_stated_share_of_each_training_class_is_held_out(numbers: GzslDataset) -> None:
-    view = validation_view(numbers, 0.3, 0)
+    view = make_validation_view(numbers, 0.3, 0)
     for split, count in (("trainval", 35), ("test_seen", 15)):
         assert view.labels[getattr(view, split)].unique(return_counts=True)[1].tolist() == [count] * 64
 
 
 def test_the_view_depends_on_its_seed_only(numbers: GzslDataset) -> None:
-    first = validation_view(numbers, 0.2, 0)
+    first = make_validation_view(numbers, 0.2, 0)
     torch.rand(3)
-    assert_same_data(validation_view(numbers, 0.2, 0), first)
-    other = validation_view(numbers, 0.2, 1)
+    assert_same_data(make_validation_view(numbers, 0.2, 0), first)
+    other = make_validation_view(numbers, 0.2, 1)
     assert other.split_hash != first.split_hash
     assert other.unseen_classes.tolist() == first.unseen_classes.tolist(), (
         "the files name the validation classes"
@@ -292,7 +293,7 @@ def test_without_validation_classes_seen_ones_are_drawn_in_the_proportion_of_uns
     numbers: GzslDataset, seed: int
 ) -> None:
     fields = {name: getattr(numbers, name) for name in GzslDataset.__dataclass_fields__}
-    view = validation_view(GzslDataset(**(fields | {"train": EMPTY, "val": EMPTY})), 0.2, seed)
+    view = make_validation_view(GzslDataset(**(fields | {"train": EMPTY, "val": EMPTY})), 0.2, seed)
     assert len(view.unseen_classes) == round(80 * 20 / 100)
     assert len(view.seen_classes) == 64
     assert len(view.features) == len(numbers.trainval)
@@ -301,9 +302,9 @@ def test_without_validation_classes_seen_ones_are_drawn_in_the_proportion_of_uns
 
 def test_the_drawn_validation_classes_depend_on_the_seed() -> None:
     without = tiny_dataset(train=EMPTY, val=EMPTY)
-    drawn = [validation_view(without, HALF, seed) for seed in range(20)]
+    drawn = [make_validation_view(without, HALF, seed) for seed in range(20)]
     assert {view.class_names[int(view.unseen_classes[0])] for view in drawn} == {"ant", "bee", "cat", "dog"}
-    assert_same_data(validation_view(without, HALF, 7), drawn[7])
+    assert_same_data(make_validation_view(without, HALF, 7), drawn[7])
 
 
 def test_at_least_one_class_trains_where_nearly_all_are_unseen() -> None:
@@ -320,20 +321,20 @@ def test_at_least_one_class_trains_where_nearly_all_are_unseen() -> None:
     )
     assert round(2 * 8 / 10) == 2, "the proportion alone would leave no class to train on"
     for seed in range(5):
-        view = validation_view(two_of_ten, HALF, seed)
+        view = make_validation_view(two_of_ten, HALF, seed)
         assert (len(view.seen_classes), len(view.unseen_classes)) == (1, 1)
 
 
 def test_one_seen_class_cannot_be_divided() -> None:
     one_seen = tiny_dataset(trainval=rows((0,), 0, 3), train=EMPTY, val=EMPTY, test_seen=rows((0,), 3, 5))
     with pytest.raises(InputError, match="trainval: found one class; allowed: two or more"):
-        validation_view(one_seen, HALF, 0)
+        make_validation_view(one_seen, HALF, 0)
 
 
 def test_training_classes_of_one_row_each_leave_nothing_to_hold_out() -> None:
     scarce = tiny_dataset(trainval=rows(SEEN, 0, 1), train=rows((0, 1, 2), 0, 1), val=rows(VALIDATION, 0, 1))
     with pytest.raises(InputError, match="test_seen: found no rows"):
-        validation_view(scarce, HALF, 0)
+        make_validation_view(scarce, HALF, 0)
 
 
 # hold_out

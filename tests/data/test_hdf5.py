@@ -20,7 +20,7 @@ from make_data import (
     write_xlsa17,
 )
 
-from cwgan.data.dataset import GzslDataset, binarize, validation_view
+from cwgan.data.dataset import GzslDataset, binarize, make_validation_view
 from cwgan.data.hdf5 import load_hdf5, save_hdf5
 from cwgan.data.xlsa17 import load_xlsa17
 from cwgan.errors import InputError
@@ -82,7 +82,7 @@ def test_the_built_in_numbers_read_back_the_same(tmp_path: Path, numbers: GzslDa
 
 
 def test_a_validation_view_reads_back_the_same(tmp_path: Path) -> None:
-    view = validation_view(tiny_dataset(), 0.3, 0)
+    view = make_validation_view(tiny_dataset(), 0.3, 0)
     save_hdf5(view, tmp_path)
     assert_same_data(load_hdf5(tmp_path, "tiny"), view)
 
@@ -179,7 +179,7 @@ def test_knn_h5_holds_all_seen_and_unseen_classes_under_their_original_names(tmp
 
 
 def test_a_pair_as_the_original_preparation_left_it_is_read(tmp_path: Path) -> None:
-    """Written here from the description of the layout: doubles, names as fixed bytes, test rows in train_val and val."""
+    """Written from the layout's description: doubles, names as bytes, test rows in train_val and val."""
     data = tiny_dataset()
     contaminated = {"train_val": rows_of((0, 1, 2)), "val": rows_of(VALIDATION)}
     with h5py.File(tmp_path / "data.h5", "w") as file:

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from cwgan.data.dataset import GzslDataset
-from cwgan.data.scaling import min_max, scale, scale_attributes
+from cwgan.data.scaling import scale, scale_attributes, scale_to_range
 from cwgan.errors import InputError
 
 
 def test_min_max_brings_training_rows_to_0_and_1_and_lets_others_pass_beyond() -> None:
     features = torch.tensor([[1.0, 5.0], [3.0, 5.0], [4.0, 7.0]])
-    assert min_max(features, features[:2]).tolist() == [[0, 0], [1, 0], [1.5, 2]]
+    assert scale_to_range(features, features[:2]).tolist() == [[0, 0], [1, 0], [1.5, 2]]
 
 
 def test_features_are_scaled_without_a_look_at_test_rows(numbers: GzslDataset) -> None:

@@ -307,7 +307,7 @@ def test_values_by_dotted_name_replace_those_of_a_configuration():
         ("gan.epochs", "many", "found many; allowed: a whole number"),
         ("gan.epochs", 1.5, "found 1.5; allowed: a whole number"),
         ("gan.epochs", True, "found True; allowed: a whole number"),
-        ("gan.epochs", None, "found nothing; allowed: a value, or leave the parameter out"),
+        ("gan.epochs", None, "found nothing; allowed: a whole number"),
         ("gan.epochs", 0, "found 0; allowed: at least 1"),
         ("gan.cycle_weight", math.nan, "found nan; allowed: a finite number"),
         ("generate.counts", [1, 2], "found [1, 2]; allowed: 1 number(s) for domain 'unseen'"),

@@ -15,7 +15,7 @@ MATRIX = np.arange(12.0).reshape(4, 3)
 
 
 def refused(path: Path, key: str, *parts: object, dimensions: int = 2, kind: str = "number") -> None:
-    """Assert that the dataset cannot be had, for a reason in one line that names the file, the key and all parts."""
+    """Assert that the dataset is refused in one line that names the file, the key and all parts."""
     with pytest.raises(InputError) as caught, open_hdf5(path) as file:
         dataset_of(file, key, dimensions, kind)
     message = str(caught.value)

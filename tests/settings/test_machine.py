@@ -1,14 +1,19 @@
+"""What a run asks of the machine: threads, precision and device."""
+
 from collections.abc import Iterator
 
 import pytest
 import torch
-from test_gan import CONFIG, make
+from torch import Tensor
 
+from cwgan.config import GanConfig
 from cwgan.errors import InputError
-from cwgan.gan.training import build_gan, critic_step, generator_step, train_gan
+from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
+from cwgan.gan.training import Gan, SeenRows, build_gan, critic_step, generator_step, train_gan
 from cwgan.machine import find_device, set_up
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+CONFIG = GanConfig(hidden_size=24, batch_size=8, epochs=2)
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +21,15 @@ def _restored() -> Iterator[None]:
     yield
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("highest")
+
+
+def make(name: str) -> tuple[Gan, SeenRows]:
+    """Return an untrained GAN and 50 random rows of six seen classes, beside three unseen ones."""
+    rng, device = torch.Generator().manual_seed(1), torch.device(name)
+    rows, attributes = torch.rand(50, 7, generator=rng), torch.rand(9, 5, generator=rng)
+    data = SeenRows(rows, torch.arange(50) % 6, torch.arange(50), attributes, torch.arange(6, 9))
+    networks = freeze(Regressor(7, 5, rng)), freeze(SoftmaxClassifier(7, torch.arange(6), rng))
+    return build_gan(7, 5, CONFIG, torch.Generator().manual_seed(2), *networks, device), data.to(device)
 
 
 def test_threads_and_precision_are_what_the_run_asks_for() -> None:
@@ -36,47 +50,31 @@ def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused() -> None:
 
 def test_products_of_bfloat16_leave_weights_and_moments_in_float32() -> None:
     set_up(1, "bfloat16")
-    gan, data = make(CONFIG)
+    gan, data = make("cpu")
     list(train_gan(gan, data))
-    assert {
-        value.dtype for name, value in gan.tensors().items() if "rng" not in name and "classes" not in name
-    } == {torch.float32}
+    kept = {
+        name: value for name, value in gan.tensors().items() if "rng" not in name and "classes" not in name
+    }
+    assert {value.dtype for value in kept.values()} == {torch.float32}
 
 
 @NEEDS_GPU
 def test_a_replayed_epoch_trains_as_an_eager_one_does() -> None:
-    gans = []
-    for replayed in (False, True):
-        start, data = make(CONFIG)
-        gan = build_gan(
-            7,
-            5,
-            CONFIG,
-            torch.Generator().manual_seed(2),
-            start.regressor,
-            start.classifier,
-            torch.device("cuda"),
-        )
-        on_gpu = data.to(torch.device("cuda"))
-        if replayed:
-            list(train_gan(gan, on_gpu))
-        else:
-            for rows in batches(gan, on_gpu):
-                critic_step(gan, on_gpu, rows)
-                generator_step(gan, on_gpu, rows)
-        gans.append(gan.tensors())
-    for name, value in gans[0].items():
+    (replayed, data), (eager, _) = make("cuda"), make("cuda")
+    list(train_gan(replayed, data))
+    for rows in draw_batches(eager, data):
+        critic_step(eager, data, rows)
+        generator_step(eager, data, rows)
+    wanted = eager.tensors()
+    for name, value in replayed.tensors().items():
         if name.startswith(("generator.", "critic.")):
-            torch.testing.assert_close(gans[1][name], value, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(value, wanted[name], rtol=1e-3, atol=1e-5)
 
 
-def batches(gan, data):
-    """Yield the batches of two epochs as `train_gan` draws them, with its learning rates."""
-    for epoch in range(CONFIG.epochs):
-        for optimizer, lr in (
-            (gan.critic_optimizer, CONFIG.critic_lr),
-            (gan.generator_optimizer, CONFIG.generator_lr),
-        ):
-            optimizer.param_groups[0]["lr"].fill_(lr / (1 + 0 * epoch))
+def draw_batches(gan: Gan, data: SeenRows) -> Iterator[Tensor]:
+    """Yield the batches of every epoch as `train_gan` draws them; set its learning rates."""
+    for _ in range(CONFIG.epochs):
+        gan.critic_optimizer.param_groups[0]["lr"].fill_(CONFIG.critic_lr)
+        gan.generator_optimizer.param_groups[0]["lr"].fill_(CONFIG.generator_lr)
         order = torch.randperm(len(data.rows), generator=gan.rng, device="cuda")
         yield from data.rows[order[: len(order) // 8 * 8]].split(8)

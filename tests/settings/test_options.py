@@ -1,8 +1,7 @@
-"""How a parameter is declared: its help, its default, and the range that every value, and every entry of a list, must lie in."""
+"""How a parameter is declared: its help, its default, and the range of its value or of a list's entries."""
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
 
 import pytest
 
@@ -11,10 +10,9 @@ from cwgan.options import Section, option
 
 
 @dataclass(frozen=True)
-class Kiln(Section):
+class Kiln(Section, section="kiln."):
     """A section of its own, so that nothing here depends on a real parameter."""
 
-    section: ClassVar[str] = "kiln."
     heat: float = option(900.0, "how hot it gets", unit="°C", above=0, at_most=1300)
     share: float = option(0.5, "how full it is", at_least=0, below=1)
     stops: list[int] = option([1, 2], "hours at which it is opened", at_least=1, at_most=24)
