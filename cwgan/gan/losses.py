@@ -60,13 +60,13 @@ def generator_loss(
         weights: of cycle, unseen_cycle and classification; a term of weight 0 is not computed.
         cycle_term: `cycle` or `legacy_cycle`.
     """
-    sizes = [len(labels), len(fake) - len(labels)]
-    (seen, unseen), (seen_attributes, unseen_attributes) = fake.split(sizes), attributes.split(sizes)
+    batch = len(labels)
+    seen, seen_attributes = fake[:batch], attributes[:batch]
     terms = {"adversarial": adversarial(critic(seen, seen_attributes))}
     if weights["cycle"]:
         terms["cycle"] = cycle_term(regressor(seen), seen_attributes)
     if weights["unseen_cycle"]:
-        terms["unseen_cycle"] = cycle_term(regressor(unseen), unseen_attributes)
+        terms["unseen_cycle"] = cycle_term(regressor(fake[batch:]), attributes[batch:])
     if weights["classification"]:
         terms["classification"] = classification(monitor(seen), monitor.targets(labels))
     weighted = (weight * terms[name] for name, weight in weights.items() if weight)

@@ -37,8 +37,6 @@ Variables: gradient dy, error dv, hidden f(k), hidden_error dk.
 Linear networks, o = x W' + b. Autograd gives do, the gradient of the objective:  dW = do' x,  db = sum do.
 """
 
-from functools import partial
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -48,8 +46,8 @@ from cwgan.gan.losses import Objective, gradient_penalty, wasserstein_estimate
 from cwgan.gan.networks import Critic, Generator, Linear, SoftmaxClassifier
 from cwgan.gan.shapes import Attributes, Features, Hidden, Mix, Noise, Scalar, Targets
 
-_leaky_relu_backward = partial(torch.ops.aten.leaky_relu_backward, self_is_result=False)
-"""From the gradient with respect to LeakyReLU's output, its input or output, and its slope."""
+_leaky_relu_backward = torch.ops.aten.leaky_relu_backward.default
+"""Of the gradient with respect to LeakyReLU's output, its input or output, its slope, and False."""
 
 
 def allocate(network: Critic | Generator | Linear) -> None:
@@ -78,7 +76,7 @@ def critic_backward(
         mixed_hidden.copy_(critic.hidden_input(fake.lerp(real, mix), attribute_part))
 
     # 2. Gradient penalty
-    errors = _leaky_relu_backward(critic.output_weight, hidden, critic.leaky_slope)
+    errors = _leaky_relu_backward(critic.output_weight, hidden, critic.leaky_slope, False)
     real_error, fake_error, mixed_error = errors.split(batch)
     slope = multiply(mixed_error, critic.feature_weight)
     penalty = gradient_penalty(slope)
@@ -98,7 +96,7 @@ def critic_backward(
     torch.mm(both.t(), attributes, out=critic.attribute_weight.grad)
     torch.sum(both, 0, out=critic.hidden_bias.grad)
     through_slope = multiply_transposed(penalty_gradient, critic.feature_weight)
-    through_slope = _leaky_relu_backward(through_slope, mixed_hidden, critic.leaky_slope).sum(0)
+    through_slope = _leaky_relu_backward(through_slope, mixed_hidden, critic.leaky_slope, False).sum(0)
     real_mean, fake_mean = activations[:batch].mean(0), activations[batch:].mean(0)
     torch.sub(fake_mean, real_mean, out=critic.output_weight.grad).add_(through_slope)
     loss = penalty_weight * penalty - wasserstein
@@ -129,7 +127,7 @@ def generator_backward(
     torch.mm(error.t(), hidden, out=generator.output_weight.grad)
     torch.sum(error, 0, out=generator.output_bias.grad)
     hidden_error = multiply(error, generator.output_weight)
-    hidden_error = _leaky_relu_backward(hidden_error, hidden, generator.leaky_slope)
+    hidden_error = _leaky_relu_backward(hidden_error, hidden, generator.leaky_slope, False)
     torch.mm(hidden_error.t(), attributes, out=generator.attribute_weight.grad)
     torch.mm(hidden_error.t(), noise, out=generator.noise_weight.grad)
     torch.sum(hidden_error, 0, out=generator.hidden_bias.grad)
