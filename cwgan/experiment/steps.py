@@ -26,7 +26,7 @@ Files = Mapping[str, Path]
 def open_job(run: Run, config: Config) -> Job:
     """Read the data set of a run, record it there, and say what is in it."""
     dataset = load_data(config)
-    print(dataset.summary())
+    print(dataset.summarize())
     return make_job(run, config, dataset)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cwgan.command_line import to_dict
 from cwgan.config import Config
-from cwgan.data.dataset import GzslDataset, validation_view
+from cwgan.data.dataset import GzslDataset, make_validation_view
 from cwgan.data.scaling import scale
 from cwgan.data.sources import load_dataset
 from cwgan.errors import InputError
@@ -94,7 +94,7 @@ def load_data(config: Config) -> GzslDataset:
     data, conceals = config.data, config.protocol == "validation"
     dataset = load_dataset(data.path, data.name, data.attributes, data.att_type, data.seed, conceals)
     if conceals:
-        dataset = validation_view(dataset, data.holdout, data.seed)
+        dataset = make_validation_view(dataset, data.holdout, data.seed)
     return scale(dataset, data.scaling, data.attribute_norm)
 
 

@@ -13,7 +13,7 @@ import torch
 from make_data import SEEN, UNSEEN, rows_of, write_xlsa17, xlsa17_arrays
 
 from cwgan.config import ClassifierConfig, Config, GanConfig, GenerateConfig, MonitorConfig, RegressorConfig
-from cwgan.data.dataset import GzslDataset, validation_view
+from cwgan.data.dataset import GzslDataset, make_validation_view
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import load_checkpoint, load_classifier, load_generator
@@ -90,7 +90,7 @@ def test_a_correction_is_the_same_in_memory_and_in_a_file_and_sees_no_test_row(
 def test_rows_come_from_the_snapshots_that_were_scored_while_training_also_after_a_resume(
     tmp_path: Path, numbers: GzslDataset
 ) -> None:
-    dataset = validation_view(numbers, 0.2, 0)
+    dataset = make_validation_view(numbers, 0.2, 0)
     config = replace(
         TINY,
         protocol="validation",
@@ -311,7 +311,7 @@ def test_the_validation_protocol_logs_scores_and_diagnostics_where_it_is_due(
         if "gan/wasserstein" in metrics:
             logged[epoch] = metrics
 
-    train(Job(config, validation_view(numbers, 0.2, 0), tmp_path, log))
+    train(Job(config, make_validation_view(numbers, 0.2, 0), tmp_path, log))
     diagnostics = {f"gan/{name}_unseen" for name in ("cycle_error", "class_mean_distance", "frechet")} | {
         "gan/cycle_error_seen"
     }
