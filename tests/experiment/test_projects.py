@@ -43,19 +43,8 @@ def mlflow_run(
 ) -> SimpleNamespace:
     """Run an entry point from a folder; tell how it ended, and the id of its run."""
     given = [part for parameter in ("threads=1", *parameters) for part in ("-P", parameter)]
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "run",
-        str(ROOT),
-        "-e",
-        entry_point,
-        "--env-manager",
-        "local",
-        *options,
-        *given,
-    ]
+    mlflow = [sys.executable, "-m", "mlflow", "run", str(ROOT), "--env-manager", "local"]
+    command = [*mlflow, "-e", entry_point, *options, *given]
     done = subprocess.run(
         command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
     )
@@ -67,41 +56,30 @@ def mlflow_run(
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory):
-    """All entry points in a chain: the whole on built-in data, and stage by stage on the pair made of it."""
+    """All entry points: the whole on built-in data, and beside it stage by stage on the pair made of it."""
     folder = tmp_path_factory.mktemp("elsewhere")
     pair = folder / "it's a pair"
-    made = SimpleNamespace(folder=folder, pair=pair, prepare=mlflow_run(folder, "prepare", f"out={pair}"))
+    made = SimpleNamespace(folder=folder, pair=pair)
 
-    def both(*calls):
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            return list(pool.map(lambda call: mlflow_run(folder, *call[0], **call[1]), calls))
+    def run_whole():
+        whole = [*PRETRAINED, *GAN, *GENERATE, *CLASSIFIER, "gan.cycle_weight=0.10"]
+        made.main = mlflow_run(folder, "main", *whole, options=("--run-name", "by hand"))
+        made.evaluate = mlflow_run(folder, "evaluate", f"classifier={made.main.id}")
 
-    everything = [*PRETRAINED, *GAN, *GENERATE, *CLASSIFIER]
-    made.main, made.train_gan = both(
-        (("main", *everything, "gan.cycle_weight=0.10"), {"options": ("--run-name", "by hand")}),
-        (
-            (
-                "train_gan",
-                *PRETRAINED,
-                *GAN,
-                "gan.cycle_weight=0.1",
-                f"data.path={pair}",
-                "data.name=numbers",
-                "run_name=a 'b' $HOME",
-            ),
-            {},
-        ),
-    )
-    made.generate, made.evaluate = both(
-        (("generate", f"gan={made.train_gan.id.upper()} ", *GENERATE), {}),
-        (("evaluate", f"classifier={made.main.id}"), {}),
-    )
+    def run_stages():
+        made.prepare = mlflow_run(folder, "prepare", f"out={pair}")
+        data = (f"data.path={pair}", "data.name=numbers", "run_name=a 'b' $HOME")
+        made.train_gan = mlflow_run(folder, "train_gan", *PRETRAINED, *GAN, "gan.cycle_weight=0.1", *data)
+        made.generate = mlflow_run(folder, "generate", f"gan={made.train_gan.id.upper()} ", *GENERATE)
+        synthetic = folder / "mlruns" / "0" / made.generate.id / "artifacts" / "synthetic.h5"
+        made.train_cls = mlflow_run(folder, "train_cls", f"synthetic={synthetic}", *CLASSIFIER)
+
+    # Alone, as two that create MLflow's store at once would disturb each other.
+    made.misspelt = mlflow_run(folder, "train_gan", "gan.epoch=5")
     made.client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    synthetic = folder / "mlruns" / "0" / made.generate.id / "artifacts" / "synthetic.h5"
-    made.train_cls, made.misspelt = both(
-        (("train_cls", f"synthetic={synthetic}", *CLASSIFIER), {}),
-        (("train_gan", "gan.epoch=5"), {}),
-    )
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for done in [pool.submit(run_whole), pool.submit(run_stages)]:
+            done.result()
     return made
 
 
