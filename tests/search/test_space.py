@@ -8,27 +8,23 @@ from cwgan.config import Config
 from cwgan.errors import InputError
 from cwgan.search.space import Choices, Range, apply_point, find_point, list_points, read_space, take_gan_part
 
-WEIGHT, COUNT, OUTPUT, LEGACY = "gan.cycle_weight", "generate.counts", "gan.output", "gan.legacy_cycle"
+WEIGHT, COUNT, EPOCHS = "gan.cycle_weight", "generate.counts", "gan.epochs"
+OUTPUT, LEGACY = "gan.output", "gan.legacy_cycle"
 SPACE = {WEIGHT: Range(0.001, 10, True, False), COUNT: Range(25, 800, True, True)}
+BOTH = {OUTPUT: Choices(("relu", "linear"))}
 FORMS = "{low: number, high: number, log: true or false}, or {choices: [values]}"
 SEVERAL = "a list of at least two different values, each a number, text, true or false"
-BOTH = Choices(("relu", "linear"))
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "space.yaml"
+def read(folder, text):
+    (folder / "space.yaml").write_text(text)
+    return read_space(str(folder / "space.yaml"), Config())
 
 
-def read(path, text):
-    path.write_text(text)
-    return read_space(str(path), Config())
-
-
-def find_refusal(path, text):
+def find_refusal(folder, text):
     with pytest.raises(InputError) as refusal:
-        read(path, text)
-    return str(refusal.value).removeprefix(f"{path}: ")
+        read(folder, text)
+    return str(refusal.value).removeprefix(f"{folder / 'space.yaml'}: ")
 
 
 def test_the_default_space_is_the_cycle_weight_and_the_synthetic_count_both_on_logarithmic_scales():
@@ -49,8 +45,8 @@ def test_the_default_space_is_the_cycle_weight_and_the_synthetic_count_both_on_l
         ("data.scaling: {choices: [none, min_max]}", Choices(("none", "min_max"))),
     ],
 )
-def test_an_entry_is_a_range_or_choices_of_its_parameters_type(line, entry, path):
-    (found,) = read(path, line).values()
+def test_an_entry_is_a_range_or_choices_of_its_parameters_type(line, entry, tmp_path):
+    (found,) = read(tmp_path, line).values()
     assert repr(found) == repr(entry)  # 1 is not 1.0
 
 
@@ -66,16 +62,16 @@ def test_an_entry_is_a_range_or_choices_of_its_parameters_type(line, entry, path
         (WEIGHT, "{low: -.inf, high: 1}", "-inf", "a finite number"),
         (WEIGHT, "{low: -1, high: 1}", "-1", "at least 0"),
         ("gan.beta1", "{low: 0, high: 1}", "1", "at least 0 and below 1"),
-        ("gan.epochs", "{low: 1, high: 2.5}", "1 to 2.5", "whole numbers"),
-        ("gan.epochs", "{low: 1.0, high: 2}", "1.0 to 2", "whole numbers"),
-        ("gan.epochs", "{low: 0, high: 5}", "0", "at least 1"),
+        (EPOCHS, "{low: 1, high: 2.5}", "1 to 2.5", "whole numbers"),
+        (EPOCHS, "{low: 1.0, high: 2}", "1.0 to 2", "whole numbers"),
+        (EPOCHS, "{low: 0, high: 5}", "0", "at least 1"),
         (COUNT, "{low: 0.5, high: 5}", "0.5 to 5", "whole numbers"),
         (COUNT, "{low: 0, high: 5}", "0", "at least 1"),
         (LEGACY, "{low: 0, high: 1}", "a range", "{choices: [values]}, as it is no number"),
         (OUTPUT, "{low: 0, high: 1}", "a range", "{choices: [values]}, as it is no number"),
         (OUTPUT, "{choices: [relu, tanh]}", "tanh", "one of 'relu', 'sigmoid', 'linear'"),
         (LEGACY, "{choices: [true, 2]}", "2", "true or false"),
-        ("gan.epochs", "{choices: [5, 7.5]}", "7.5", "a whole number"),
+        (EPOCHS, "{choices: [5, 7.5]}", "7.5", "a whole number"),
         (WEIGHT, "{choices: [1, true]}", "True", "a finite number"),
         (WEIGHT, "{choices: [1, much]}", "much", "a finite number"),
         (WEIGHT, "{choices: [1, .inf]}", "inf", "a finite number"),
@@ -85,56 +81,44 @@ def test_an_entry_is_a_range_or_choices_of_its_parameters_type(line, entry, path
         (WEIGHT, "{choices: [1]}", "choices [1.0]", SEVERAL),
     ],
 )
-def test_an_entry_that_makes_no_sense_is_refused(key, entry, found, allowed, path):
-    assert find_refusal(path, f"{key}: {entry}") == f"{key}: found {found}; allowed: {allowed}"
-
-
-@pytest.mark.parametrize("choices", ["[1, null]", "[1, {low: 2}]", "[[100], [200]]", "[]", "3"])
-def test_choices_that_are_no_list_of_plain_values_are_refused(choices, path):
-    found = find_refusal(path, f"{COUNT}: {{choices: {choices}}}")
-    assert found == f"{COUNT}: found choices {yaml.safe_load(choices)}; allowed: {SEVERAL}"
+def test_an_entry_that_makes_no_sense_is_refused(key, entry, found, allowed, tmp_path):
+    assert find_refusal(tmp_path, f"{key}: {entry}") == f"{key}: found {found}; allowed: {allowed}"
 
 
 SHAPELESS = (
     "3; null; {low: 1}; {low: few, high: 2}; {low: false, high: true}; {low: 1, high: 2, step: 1}; "
     "{low: 1, high: 2, log: 1}; {low: 1, high: 2, choices: [1, 2]}"
 )
+NO_CHOICES = "[1, null]; [1, {low: 2}]; [[100], [200]]; []; 3"
 
 
-@pytest.mark.parametrize("entry", SHAPELESS.split("; "))
-def test_an_entry_of_another_shape_is_refused(entry, path):
-    found = find_refusal(path, f"{WEIGHT}: {entry}")
-    assert found == f"{WEIGHT}: found {yaml.safe_load(entry)}; allowed: {FORMS}"
-
-
-@pytest.mark.parametrize(
-    ("name", "nearest"), [("gan.cicle_weight", WEIGHT), ("cycle_weight", WEIGHT), ("generate.count", COUNT)]
-)
-def test_an_unknown_parameter_is_refused_with_the_nearest_that_can_be_searched(name, nearest, path):
-    message, _, names = find_refusal(path, f"{name}: {{low: 1, high: 2}}").partition("; nearest: ")
-    allowed = "allowed: those of the configuration, by their dotted names"
-    assert message == f"{name}: found a parameter that cannot be searched; {allowed}"
-    assert nearest in names.split(", ")
+def test_an_entry_of_another_shape_is_refused(tmp_path):
+    for entry in SHAPELESS.split("; "):
+        said = f"{COUNT}: found {yaml.safe_load(entry)}; allowed: {FORMS}"
+        assert find_refusal(tmp_path, f"{COUNT}: {entry}") == said
+    for choices in NO_CHOICES.split("; "):
+        said = f"{COUNT}: found choices {yaml.safe_load(choices)}; allowed: {SEVERAL}"
+        assert find_refusal(tmp_path, f"{COUNT}: {{choices: {choices}}}") == said
 
 
 OF_THE_RUN = """data.path data.holdout gan.save.every monitor.save.epochs gan.train gan.score_every gan seed
 seeds generate.domain classifier.gamma classifier.domain protocol device sweep.trials"""
 
 
-@pytest.mark.parametrize("name", OF_THE_RUN.split())
-def test_what_decides_what_is_measured_or_belongs_to_the_run_cannot_be_searched(name, path):
-    found = find_refusal(path, f"{name}: {{choices: [1, 2]}}")
-    assert found.startswith(f"{name}: found a parameter that cannot be searched")
+def test_what_is_unknown_or_belongs_to_the_run_is_refused_with_the_nearest_that_can_be_searched(tmp_path):
+    misspelt = {"gan.cicle_weight": WEIGHT, "cycle_weight": WEIGHT, "generate.count": COUNT}
+    for name in (*misspelt, *OF_THE_RUN.split()):
+        found, _, names = find_refusal(tmp_path, f"{name}: {{low: 1, high: 2}}").partition("; nearest: ")
+        allowed = "those of the configuration, by their dotted names"
+        assert found == f"{name}: found a parameter that cannot be searched; allowed: {allowed}"
+        assert name not in misspelt or misspelt[name] in names.split(", ")
 
 
-@pytest.mark.parametrize("text", ["", "# nothing yet", "{}"])
-def test_a_space_without_a_parameter_is_refused_with_an_example(text, path):
-    example = "at least one, as gan.cycle_weight: {low: 0.001, high: 10, log: true}"
-    assert find_refusal(path, text) == f"search space: found no parameter; allowed: {example}"
-
-
-def test_a_list_in_the_place_of_a_mapping_and_a_file_that_is_not_there_are_refused(path):
-    assert "YAML: found a list; allowed: a mapping" in find_refusal(path, "- gan.cycle_weight")
+def test_a_file_that_names_no_parameter_is_refused(tmp_path):
+    for text in ("", "# nothing yet", "{}"):
+        example = "at least one, as gan.cycle_weight: {low: 0.001, high: 10, log: true}"
+        assert find_refusal(tmp_path, text) == f"search space: found no parameter; allowed: {example}"
+    assert "YAML: found a list; allowed: a mapping" in find_refusal(tmp_path, "- gan.cycle_weight")
     with pytest.raises(InputError, match=r"--sweep\.space: preset: found '/no/such\.yaml'"):
         read_space("/no/such.yaml", Config())
 
@@ -159,27 +143,19 @@ def test_a_value_out_of_its_parameters_range_is_not_applied():
 def test_the_point_of_a_configuration_is_what_was_applied_to_it():
     point = {WEIGHT: 0.25, COUNT: 400, OUTPUT: "linear", "classifier.epochs": 7}
     config = apply_point(Config(), point)
-    assert find_point(config, SPACE | {OUTPUT: BOTH, "classifier.epochs": Range(1, 50, False, True)}) == point
+    assert find_point(config, {**SPACE, **BOTH, "classifier.epochs": Range(1, 50, False, True)}) == point
     assert apply_point(config, point) == config
 
 
-@pytest.mark.parametrize(
-    ("values", "space", "is_inside"),
-    [
-        ({}, SPACE, True),
-        ({WEIGHT: 0.001, COUNT: [800]}, SPACE, True),
-        ({WEIGHT: 0.0}, SPACE, False),
-        ({COUNT: [801]}, SPACE, False),
-        ({OUTPUT: "linear"}, {OUTPUT: BOTH}, True),
-        ({OUTPUT: "sigmoid"}, {OUTPUT: BOTH}, False),
-    ],
-)
-def test_a_configuration_outside_the_space_has_no_point_and_both_ends_are_inside(values, space, is_inside):
-    assert (find_point(override(Config(), values), space) is not None) == is_inside
+def test_a_configuration_outside_the_space_has_no_point_and_both_ends_are_inside():
+    for values in ({}, {WEIGHT: 0.001}, {WEIGHT: 10.0}, {COUNT: [25]}, {COUNT: [800]}, {OUTPUT: "linear"}):
+        assert find_point(override(Config(), values), SPACE | BOTH) is not None
+    for values in ({WEIGHT: 0.0}, {WEIGHT: 10.1}, {COUNT: [24]}, {COUNT: [801]}, {OUTPUT: "sigmoid"}):
+        assert find_point(override(Config(), values), SPACE | BOTH) is None
 
 
-def test_the_point_of_a_space_as_it_was_read_finds_whole_numbers_among_floats(path):
-    space = read(path, "gan.cycle_weight: {choices: [1, 2]}")
+def test_the_point_of_a_space_as_it_was_read_finds_whole_numbers_among_floats(tmp_path):
+    space = read(tmp_path, "gan.cycle_weight: {choices: [1, 2]}")
     assert find_point(override(Config(), {WEIGHT: 1.0}), space) == {WEIGHT: 1.0}
 
 
@@ -189,21 +165,14 @@ def test_what_shapes_the_gan_is_all_but_the_settings_after_it():
     assert take_gan_part(SPACE) == {WEIGHT: SPACE[WEIGHT]}
 
 
-@pytest.mark.parametrize(
-    ("space", "count"),
-    [
-        ({"gan.epochs": Range(3, 7, False, True)}, 5),
-        ({"gan.epochs": Range(1, 3, True, True), OUTPUT: BOTH}, 6),
-        ({OUTPUT: BOTH, LEGACY: Choices((True, False))}, 4),
-    ],
-)
-def test_every_point_of_a_small_space_is_listed_once(space, count):
-    points = list_points(space)
-    assert count == len(points) == len({tuple(point.items()) for point in points})
-    assert all(find_point(apply_point(Config(), point), space) == point for point in points)
+def test_every_point_of_a_small_space_is_listed_once():
+    epochs, legacy = {EPOCHS: Range(3, 7, True, True)}, {LEGACY: Choices((True, False))}
+    for space, count in ((epochs, 5), (epochs | BOTH, 10), (BOTH | legacy, 4)):
+        points = list_points(space)
+        assert count == len(points) == len({str(point) for point in points})
+        assert all(find_point(apply_point(Config(), point), space) == point for point in points)
 
 
 def test_a_space_with_a_real_number_or_of_more_points_than_the_limit_is_not_listed():
-    space = {"gan.epochs": Range(1, 10, False, True)}
-    assert [len(list_points(space, limit=limit)) for limit in (10, 9)] == [10, 0]
-    assert list_points(SPACE) == list_points({"gan.epochs": Range(1, 2**40, False, True)}) == []
+    assert [len(list_points({EPOCHS: Range(1, 10, False, True)}, limit)) for limit in (10, 9)] == [10, 0]
+    assert list_points(SPACE) == list_points({EPOCHS: Range(1, 2**40, False, True)}) == []
