@@ -61,6 +61,11 @@ def tabulate_scores(head: str, rows: Mapping[str, Mapping[str, float | Spread]])
     return format_table([head, *columns], cells)
 
 
+def format_value(value: object) -> str:
+    """Return a value for a person: numbers to four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def format_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table whose columns are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]

@@ -1,35 +1,21 @@
 """What a sweep leaves on its parent run: the best setting, the evidence for it, and pictures; all read off the study."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from cwgan import tracking
-from cwgan.command_line import flatten, nested, to_dict
+from cwgan.command_line import format_layer
 from cwgan.config import Config
 from cwgan.files import write_text
-from cwgan.scoring.comparison import format_table
+from cwgan.scoring.comparison import format_table, format_value
 from cwgan.scoring.selection import Choice, final_half
 from cwgan.search.space import COUNT, Range, apply_point, find_point, take_gan_part
 from cwgan.search.study import FINISHED, Study, Trial, filter_state, find_best_trial
 from cwgan.stages.figures import GREY, save
 
-LISTED = (
-    40  # trials in the table on the parent's page, which MLflow cuts at 8,000 characters; trials.md has all
-)
-ENOUGH_GANS = 5  # fewer GAN settings say nothing of what lies between them: no surface and no importances
-RECIPE = (
-    "data",
-    "monitor",
-    "regressor",
-    "gan",
-    "generate",
-    "classifier",
-    "precision",
-)  # what best.yaml holds
+LISTED = 40  # trials in the table on the parent's page, which MLflow cuts at 8,000 characters; trials.md has all
+ENOUGH_GANS = 5  # fewer GAN settings say nothing of what lies between: no surface and no importances
 
 
 def report(run: tracking.Run, config: Config, study: Study) -> str:
@@ -43,68 +29,53 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
     Returns:
         The answer, to be printed.
     """
-    trials, names = study.list_trials(), list(study.space)
+    trials, best = study.list_trials(), find_best_trial(study.list_trials())
     metrics: dict[str, float] = {
-        f"trials_{state.lower()}": len(filter_state(trials, state)) for state in ("COMPLETE", "PRUNED")
+        "trials_complete": len(filter_state(trials, "COMPLETE")),
+        "trials_pruned": len(filter_state(trials, "PRUNED")),
+        "trials_broken": sum("error" in trial.user_attrs for trial in trials),
     }
-    metrics["trials_broken"] = sum("error" in trial.user_attrs for trial in trials)
     # A GAN is trained once on every machine that tried a setting of it.
     notes = [trial.user_attrs for trial in trials if "gan" in trial.user_attrs]
     places = {(note["gan"], note["worker"].rpartition(":")[0]) for note in notes}
     metrics["gan_trainings"] = len(places) * len(config.sweep.seeds or [config.seed])
     text = "No trial was completed."
-    if best := find_best_trial(trials):
+    if best is not None:
         answer, own = describe_best(best, config, study)
         complete, pruned, broken, gans = metrics.values()
-        use = f"Use it: `-P config={run.folder / 'best.yaml'}`, or download that file from the artifacts."
-        text = f"{answer}\n\n{complete} trials complete, {pruned} pruned, {broken} broken; {gans} GANs trained. {use}"
-        metrics |= {"best_value": best.value or 0} | own
+        text = f"{answer}\n\n{complete} trials complete, {pruned} pruned, {broken} broken; {gans} GANs trained. "
+        text += f"Use it: `-P config={run.folder / 'best.yaml'}`, or download that file from the artifacts."
+        metrics |= {"best_value": best.value or 0, **own}
         run.tag({f"best.{name}": format_value(value) for name, value in best.params.items()})
         run.tag({"best.trial": str(best.number)})
         head = f"# Best of {len(trials)} trials of study '{study.name}': trial {best.number}"
         write_text(run.folder / "best.yaml", f"{head}\n{format_layer(configure_final(config, best))}")
         draw_pictures(run.folder, study)
     run.log_scores(metrics)
-    write_text(run.folder / "trials.md", list_trials(trials, names))
+    write_text(run.folder / "trials.md", list_trials(study))
     final = (study.read_note("final") or {}).get("table", "")
-    listed = list_trials(trials, names, f"#/experiments/{run.experiment_id}/runs/", LISTED)
+    listed = list_trials(study, f"#/experiments/{run.experiment_id}/runs/", LISTED)
     run.describe("\n\n".join(filter(None, [text, final, listed])))
     return "\n" + text.replace("**", "").replace("`", "")
 
 
 def configure_final(config: Config, trial: Trial) -> Config:
     """Return the configuration of a completed trial's final model: its point, its epoch and its bias gamma."""
-    notes = trial.user_attrs
-    return final_half(apply_point(config, trial.params), Choice(notes["epoch"], notes["gamma"], {}))
-
-
-def format_layer(config: Config) -> str:
-    """Return a configuration as a YAML layer: what differs from the defaults and belongs to the recipe."""
-    defaults = flatten(to_dict(Config()))
-    flat = {key: value for key, value in flatten(to_dict(config)).items() if value != defaults[key]}
-    kept = nested({key: value for key, value in flat.items() if key.partition(".")[0] in RECIPE})
-    return yaml.safe_dump(kept, sort_keys=False)
-
-
-def format_value(value: object) -> str:
-    """Return a value for a person: numbers to four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    choice = Choice(trial.user_attrs["epoch"], trial.user_attrs["gamma"], {})
+    return final_half(apply_point(config, trial.params), choice)
 
 
 def describe_best(best: Trial, config: Config, study: Study) -> tuple[str, dict[str, float]]:
     """Return what to say of the best setting against the preset's own, and the metrics of the comparison."""
-    objective, value, point = study.options.objective, best.value or 0.0, find_point(config, study.space)
-    own = next((trial for trial in reversed(study.list_trials()) if trial.params == point), None)
+    value, point = best.value or 0.0, find_point(config, study.space)
     setting = ", ".join(f"`{name}` **{format_value(found)}**" for name, found in best.params.items())
     where = f"on validation classes, trial {best.number}, epoch {best.user_attrs['epoch']}"
-    answer = f"**Best: {objective} {100 * value:.1f} %** {where}: {setting}.\n\n"
+    answer = f"**Best: {study.options.objective} {100 * value:.1f} %** {where}: {setting}.\n\n"
+    own = next((trial for trial in reversed(study.list_trials()) if trial.params == point), None)
     if own is None or own.state.name != "COMPLETE":
         became = {"PRUNED": "pruned before its last epoch", "FAIL": "broken"}
-        what = (
-            became.get(own.state.name, "not finished")
-            if own
-            else "not tried, as it lies outside the search space"
-        )
+        outside = "not tried, as it lies outside the search space"
+        what = became.get(own.state.name, "not finished") if own else outside
         return f"{answer}The preset's own setting was {what}: what tuning bought is not known.", {}
     gain, theirs = value - (own.value or 0.0), own.value or 0.0
     said = f"{100 * gain:.1f} points more than" if gain > 0 else "no more than"
@@ -114,45 +85,33 @@ def describe_best(best: Trial, config: Config, study: Study) -> tuple[str, dict[
 
 def describe_trial(trial: Trial, study: Study) -> str:
     """Return one line on what a trial came to, and how far the study is."""
-    value = trial.user_attrs.get("error", "lost, and repeated")
+    trials, value = study.list_trials(), trial.user_attrs.get("error", "lost, and repeated")
     if trial.value is not None:
         value = f"{study.options.objective} {100 * trial.value:.1f} %"
-    trials = study.list_trials()
-    done = f"{len(filter_state(trials, *FINISHED)):>3}/{study.count_asked()}"
-    point = "  ".join(f"{name} {format_value(value)}" for name, value in trial.params.items())
-    seconds = trial.duration.total_seconds() if trial.duration else 0.0
+    done = f"{len(filter_state(trials, *FINISHED)):>3}/{study.count_asked()} trial {trial.number}"
+    point = "  ".join(f"{name} {format_value(found)}" for name, found in trial.params.items())
+    seconds = f"({trial.duration.total_seconds():.1f} s)" if trial.duration else ""
     best = find_best_trial(trials)
     so_far = f"best: trial {best.number}, {100 * (best.value or 0):.1f} %" if best else ""
-    return f"{done} trial {trial.number} {trial.state.name.lower()}: {value}  {point}  ({seconds:.1f} s)  {so_far}"
+    return f"{done} {trial.state.name.lower()}: {value}  {point}  {seconds}  {so_far}"
 
 
-def list_trials(
-    trials: Sequence[Trial], names: Sequence[str], link: str = "", limit: int | None = None
-) -> str:
-    """Return the trials as a Markdown table, the best first.
-
-    Args:
-        trials: all of a study.
-        names: parameters that are searched.
-        link: prefix of the address of a trial's run; empty: no links.
-        limit: so many of them; None: all.
-    """
-    ranks = {"COMPLETE": 0, "PRUNED": 1}
-    ordered = sorted(trials, key=lambda one: (ranks.get(one.state.name, 2), -(one.value or 0), one.number))
-    rows = []
-    for trial in ordered[:limit]:
+def list_trials(study: Study, link: str = "", limit: int | None = None) -> str:
+    """Return so many of the trials, None for all, as a table, the best first; with links where a prefix is given."""
+    ranks, rows, names = {"COMPLETE": 0, "PRUNED": 1}, [], list(study.space)
+    trials = sorted(study.list_trials(), key=lambda one: (ranks.get(one.state.name, 2), -(one.value or 0), one.number))
+    for trial in trials[:limit]:
         notes, value = trial.user_attrs, "" if trial.value is None else f"{100 * trial.value:.1f}"
-        is_linked = link and "run_id" in notes
-        number = f"[{trial.number}]({link}{notes['run_id']})" if is_linked else str(trial.number)
-        epoch = notes.get("epoch") or max(trial.intermediate_values, default="")
+        number = f"[{trial.number}]({link}{notes['run_id']})" if link and "run_id" in notes else str(trial.number)
+        epoch = str(notes.get("epoch") or max(trial.intermediate_values, default=""))
         settings = [format_value(trial.params.get(name, "")) for name in names]
-        rows.append([number, trial.state.name.lower(), value, str(epoch), *settings])
-    more = f"\nand {len(ordered) - limit} more in trials.md\n" if limit and len(ordered) > limit else ""
+        rows.append([number, trial.state.name.lower(), value, epoch, *settings])
+    more = f"\nand {len(trials) - limit} more in trials.md\n" if limit and len(trials) > limit else ""
     return format_table(["trial", "state", "value", "epoch", *names], rows) + more
 
 
 def draw_pictures(folder: Path, study: Study) -> None:
-    """Draw how the search went and what each parameter is worth: final values of completed trials, pruned ones as crosses."""
+    """Draw how the search went and what each parameter is worth: final values of completed trials, pruned ones apart."""
     complete, pruned = (filter_state(study.list_trials(), state) for state in ("COMPLETE", "PRUNED"))
     title, values = f"{study.options.objective} on validation classes", [trial.value or 0 for trial in pruned]
     cross = {"marker": "x", "color": GREY, "label": "pruned: its last value"}
@@ -160,23 +119,16 @@ def draw_pictures(folder: Path, study: Study) -> None:
     history.scatter([trial.number for trial in pruned], values, **cross)
     history.legend()
     save(history.figure, history, folder / "history.png")
-    for panel, name in zip(
-        np.ravel(study.plot("slice", target_name=title)), sorted(study.space), strict=False
-    ):
+    panels = np.ravel(study.plot("slice", target_name=title))
+    for panel, name in zip(panels, sorted(study.space), strict=False):
         panel.scatter([trial.params[name] for trial in pruned], values, **cross)
-        entry = study.space[name]
-        if isinstance(entry, Range) and entry.log:
-            panel.xaxis.set_major_locator(LogLocator(subs=(1, 3) if entry.high / entry.low < 1000 else (1,)))
-            panel.xaxis.set_major_formatter(ScalarFormatter())
-            panel.xaxis.set_minor_formatter(NullFormatter())
-    save(panel.figure, None, folder / "slices.png")
-    is_flat = len({trial.value for trial in complete}) < 2
-    if len({str(take_gan_part(trial.params)) for trial in complete}) < ENOUGH_GANS or is_flat:
+    panels[0].figure.set_size_inches(3 + 4 * len(study.space), 4.5)  # room for the ticks of logarithmic scales
+    save(panels[0].figure, None, folder / "slices.png")
+    gans = {str(take_gan_part(trial.params)) for trial in complete}
+    if len(gans) < ENOUGH_GANS or len({trial.value for trial in complete}) < 2 or len(study.space) < 2:
         return
-    ranges = [name for name, entry in study.space.items() if isinstance(entry, Range) and name != COUNT]
-    pair = [*ranges, *(name for name in study.space if name == COUNT)]
-    if len(study.space) > 1:
-        save(study.plot("param_importances").figure, None, folder / "importances.png")
-    if len(pair) > 1:
-        contour = study.plot("contour", params=[pair[0], pair[-1]], target_name=title)
-        save(contour.figure, None, folder / "surface.png")
+    save(study.plot("param_importances").figure, None, folder / "importances.png")
+    numeric = sorted((name for name, entry in study.space.items() if isinstance(entry, Range)), key=COUNT.__eq__)
+    if len(numeric) > 1:
+        pair = [numeric[0], numeric[-1] if COUNT in numeric else numeric[1]]
+        save(study.plot("contour", params=pair, target_name=title).figure, None, folder / "surface.png")

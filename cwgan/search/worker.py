@@ -5,12 +5,12 @@ import os
 import sys
 import time
 import traceback
+from functools import partial
 from multiprocessing import connection
 from pathlib import Path
 
 from cwgan import tracking
 from cwgan.command_line import override
-from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError, Stopped, StoreError, interruptible
 from cwgan.files import write_text
@@ -19,7 +19,7 @@ from cwgan.search.kept import KeptGan, train_and_score
 from cwgan.search.report import describe_trial
 from cwgan.search.space import Point, apply_point, list_points, take_gan_part
 from cwgan.search.study import FINISHED, Attempt, Study, Task, Trial, filter_state
-from cwgan.stages.job import load_data
+from cwgan.stages.job import Job, load_data
 
 LIMIT = 20
 """So many trials of a worker that break one after another, or kills of a command's workers, end the sweep."""
@@ -89,9 +89,7 @@ def work(task: Task, study: Study, scratch: Path) -> None:
                 reason = lost.user_attrs.get("error", "its worker vanished; the trial is repeated")
                 tracking.end_lost(lost.user_attrs["run_id"], reason)
             closed.add(lost.number)
-        trial = study.attempt(
-            lambda attempt: _try(task, attempt, data, scratch), lambda trials: choose_gan(task, trials)
-        )
+        trial = study.attempt(partial(_try, task, data=data, scratch=scratch), partial(choose_gan, task))
         if trial is None:
             time.sleep(PAUSE)  # the last trials are with other workers
             continue
@@ -117,8 +115,8 @@ def choose_gan(task: Task, trials: list[Trial]) -> Point:
         first, point = members[0], take_gan_part(members[0].params)
         place = task.folder / "gan" / first.user_attrs.get("gan", "unknown")
         whole = place / f"generator-{apply_point(task.config, point).gan.epochs:04d}.safetensors"
-        is_in_training = bool(filter_state(members, "RUNNING")) and not whole.is_file()
-        if place.is_dir() and not is_in_training and len(members) < limit and first.state.name != "PRUNED":
+        in_training = filter_state(members, "RUNNING") and not whole.is_file()
+        if place.is_dir() and not in_training and len(members) < limit and first.state.name != "PRUNED":
             return point
     return {}
 
@@ -131,23 +129,19 @@ def _try(task: Task, attempt: Attempt, data: dict[str, GzslDataset], scratch: Pa
     if key not in data:  # the last one is kept, as few searches change how data are read
         data.clear()
         data[key] = load_data(config)
-    gan = KeptGan(override(config, {"seed": seeds[0]}), data[key], task.folder).find_folder("gan").name
+    job = Job(override(config, {"seed": seeds[0]}), data[key], task.folder, lambda terms, epoch: None)
+    gan = KeptGan(job).find_folder("gan").name
     attempt.set_user_attr("gan", gan)
-    tags = {
-        "trial_number": str(attempt.number),
-        "gan": gan,
-        "study": task.study,
-        "worker": attempt.user_attrs["worker"],
-    }
+    tags = {"trial_number": str(attempt.number), "gan": gan, "study": task.study}
     settings = {name: str(value) for name, value in attempt.params.items()}
     try:
         with tracking.run(
             f"trial {attempt.number}", config, (), settings, scratch, parent=task.parent
         ) as run:
             attempt.set_user_attr("run_id", run.run_id)
-            run.tag(tags)
+            run.tag({**tags, "worker": attempt.user_attrs["worker"]})
             try:
-                return _score(run, attempt, config, seeds, data[key], task.folder)
+                return _score(run, attempt, job, seeds)
             except Stopped:
                 raise
             except Exception:
@@ -157,21 +151,18 @@ def _try(task: Task, attempt: Attempt, data: dict[str, GzslDataset], scratch: Pa
         raise StoreError(f"MLflow at {tracking.store_uri()}: {str(error).splitlines()[0]}") from error
 
 
-def _score(
-    run: tracking.Run, attempt: Attempt, config: Config, seeds: list[int], dataset: GzslDataset, folder: Path
-) -> float:
+def _score(run: tracking.Run, attempt: Attempt, job: Job, seeds: list[int]) -> float:
     """Log every scored epoch, note the one that counts and its bias, and return the objective there."""
-    values: dict[int, float] = {}
-    gammas: dict[int, float] = {}
-    for epoch, terms, must_train in train_and_score(config, seeds, dataset, folder):
+    values, gammas, options = dict[int, float](), dict[int, float](), job.config.sweep
+    for epoch, terms, must_train in train_and_score(job, seeds):
         _stop_if_orphan()
         run.log(terms, epoch)
-        values[epoch], gammas[epoch] = terms[f"val_{config.sweep.objective}"], terms["val_gamma"]
+        values[epoch], gammas[epoch] = terms[f"val_{options.objective}"], terms["val_gamma"]
         spent = {name: value for name, value in terms.items() if name.startswith("seconds/")}
         attempt.report(values[epoch], epoch)
         if must_train and attempt.should_prune():
             raise Stopped(f"pruned at epoch {epoch}")
-    chosen = max(values) if config.sweep.value == "last" else find_best(values)
+    chosen = max(values) if options.value == "last" else find_best(values)
     for name, value in {"epoch": chosen, "gamma": gammas[chosen], **spent}.items():
         attempt.set_user_attr(name, value)
     run.log_scores({"value": values[chosen], "epoch": chosen})

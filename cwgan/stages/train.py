@@ -44,11 +44,10 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
             checkpoint that does not fit.
         FloatingPointError: a loss is no longer finite.
     """
-    config, dataset, supplier = job.config, job.dataset, resume or pretrained
+    config, supplier = job.config, resume or pretrained
     if config.gan.train:
-        check_range(config.gan.output, dataset)
+        check_range(config.gan.output, job.dataset)
     _check_best_by(config)
-    device = find_device(config.device)
     source = job.load(supplier) if supplier else None
     if config.monitor.train and not resume:
         monitor = _fit_monitor(job)
@@ -58,19 +57,27 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
         regressor = _fit_regressor(job)
     else:
         regressor = load_regressor(_require(source, "regressor"))
-    tensors = module_tensors(monitor=freeze(monitor), regressor=freeze(regressor))
+    tensors = module_tensors(monitor=monitor, regressor=regressor)
     job.save(job.folder / PRETRAINED_FILE, tensors, "pretrained", config.monitor.epochs)
     if not config.gan.train:
         return None
-    sizes, rng = (dataset.feature_size, dataset.attribute_size), stage_rng(config.seed, "gan")
-    gan = build_gan(*sizes, config.gan, rng, regressor, monitor, device)
-    if resume and source:
-        gan.restore(source)
-        if gan.epoch >= config.gan.epochs:
-            raise InputError(source.path, "epoch", gan.epoch, f"fewer than gan.epochs, {config.gan.epochs}")
+    gan = begin_gan(job, source if source and resume else job.load(job.folder / PRETRAINED_FILE))
+    if gan.epoch >= config.gan.epochs:
+        raise InputError(resume, "epoch", gan.epoch, f"fewer than gan.epochs, {config.gan.epochs}")
     job.follow("gan", _measure_epochs(job, gan), gan.tensors, gan.epoch)
     job.save(job.folder / GAN_FILE, gan.tensors(), "gan", gan.epoch)
     return job.folder / GAN_FILE
+
+
+def begin_gan(job: Job, source: Checkpoint) -> Gan:
+    """Return the GAN with the pretrained networks of a checkpoint, and as the checkpoint left it if it is a GAN's."""
+    monitor, regressor = freeze(load_classifier(source, "monitor")), freeze(load_regressor(source))
+    sizes = job.dataset.feature_size, job.dataset.attribute_size
+    rng, device = stage_rng(job.config.seed, "gan"), find_device(job.config.device)
+    gan = build_gan(*sizes, job.config.gan, rng, regressor, monitor, device)
+    if source.facts["kind"] == "gan":
+        gan.restore(source)
+    return gan
 
 
 def check_range(output: str, dataset: GzslDataset) -> None:
