@@ -5,7 +5,6 @@ from dataclasses import replace
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
-from optuna.trial import TrialState
 
 from cwgan.command_line import SECTIONS, Command, override, parse
 from cwgan.config import Config
@@ -29,7 +28,7 @@ def make_trial(number, state="COMPLETE", value=None, point=None, curve=None, **n
     told = {"params": {WEIGHT: 0.5, COUNT: 40 + number} if point is None else point, "user_attrs": notes}
     told["value"] = 0.0 if state == "COMPLETE" and value is None else value
     told["distributions"] = {name: CategoricalDistribution((each,)) for name, each in told["params"].items()}
-    trial = optuna.create_trial(state=TrialState[state], intermediate_values=curve, **told)
+    trial = optuna.create_trial(state=optuna.trial.TrialState[state], intermediate_values=curve, **told)
     trial.number = number
     return trial
 
@@ -99,8 +98,9 @@ def test_the_answer_compares_the_best_setting_with_the_presets_own(state, value,
     answer, metrics = report.describe_best(best, preset, make_study(tmp_path, [best, *own]))
     setting = "trial 0, epoch 7: `gan.cycle_weight` **0.1235**, `generate.counts` **99**.\n\n"
     assert answer.startswith(f"**Best: H 50.0 %** on validation classes, {setting}")
-    unknown = "The preset's own setting {}: what tuning bought is not known."
-    assert answer.endswith(said if gain is not None else unknown.format(said))
+    assert answer.endswith(
+        said if gain is not None else f"own setting {said}: what tuning bought is not known."
+    )
     assert metrics == ({} if gain is None else {"default_value": value, "gain": gain})
 
 
@@ -114,23 +114,15 @@ def test_a_trials_line_says_what_it_came_to_and_how_far_the_study_is(tmp_path):
         assert line.endswith(" s)  best: trial 0, 50.0 %")
 
 
-def test_numbers_are_shown_to_four_digits():
-    shown = [report.format_value(value) for value in (0.123456, 1e-5, 300, "relu", True)]
-    assert shown == ["0.1235", "1e-05", "300", "relu", "True"]
-
-
 def list_cells(trials, *names, **options):
     lines = report.list_trials(trials, names, **options).splitlines()
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
 
 
-def test_the_table_lists_completed_trials_by_value_then_pruned_ones_then_the_others():
+def test_the_table_lists_completed_trials_by_value_then_pruned_ones_then_others_with_links_to_runs():
     trials = [make_trial(0, "FAIL"), make_trial(1, "PRUNED", 0.9, curve={2: 0.3, 4: 0.9})]
-    trials += [
-        make_trial(2, value=0.25, epoch=4),
-        make_trial(3, value=0.5, epoch=2),
-        make_trial(4, value=0.5),
-    ]
+    trials += [make_trial(2, value=0.25, epoch=4), make_trial(3, value=0.5, epoch=2, run_id="abc")]
+    trials.append(make_trial(4, value=0.5))
     head, _, *rows = list_cells([*trials, make_trial(5, "WAITING", point={})], WEIGHT, COUNT)
     assert head == ["trial", "state", "value", "epoch", WEIGHT, COUNT]
     assert [row[0] for row in rows] == ["3", "4", "2", "1", "0", "5"]
@@ -139,29 +131,22 @@ def test_the_table_lists_completed_trials_by_value_then_pruned_ones_then_the_oth
     assert rows[4:] == [["0", "fail", "", "", "0.5", "40"], ["5", "waiting", "", "", "", ""]]
     assert [row[0] for row in list_cells(trials, limit=2)[2:4]] == ["3", "4"]
     assert report.list_trials(trials, [], limit=2).endswith("\nand 3 more in trials.md\n")
-
-
-def test_trials_with_a_run_are_linked_where_a_link_is_given():
-    trials = [make_trial(0, value=0.5, run_id="abc"), make_trial(1, value=0.4)]
     linked = list_cells(trials, link="#/experiments/7/runs/")
-    assert [row[0] for row in linked[2:]] == ["[0](#/experiments/7/runs/abc)", "1"]
-    assert [row[0] for row in list_cells(trials)[2:]] == ["0", "1"]
+    assert [row[0] for row in linked[2:4]] == ["[3](#/experiments/7/runs/abc)", "4"]
+    shown = [report.format_value(value) for value in (0.123456, 1e-5, 300, "relu", True)]
+    assert shown == ["0.1235", "1e-05", "300", "relu", "True"]
 
 
 @pytest.mark.parametrize(
-    ("gans", "names", "slope", "more"),
-    [
-        (report.ENOUGH_GANS, [WEIGHT, COUNT], 0.01, {"importances.png", "surface.png"}),
-        (report.ENOUGH_GANS, [WEIGHT, COUNT], 0.0, set()),
-        (report.ENOUGH_GANS, [WEIGHT], 0.01, set()),
-        (report.ENOUGH_GANS - 1, [WEIGHT, COUNT], 0.01, set()),
-    ],
+    ("gans", "slope", "names"),
+    [(5, 0.01, (WEIGHT, COUNT)), (4, 0.01, (WEIGHT, COUNT)), (5, 0, (WEIGHT, COUNT)), (5, 0.01, (WEIGHT,))],
 )
-def test_few_gans_and_equal_values_give_no_surface_and_no_importances(gans, names, slope, more, tmp_path):
+def test_few_gans_and_equal_values_give_no_surface_and_no_importances(gans, slope, names, tmp_path):
     trials = []
     for number in range(9):
         point = {WEIGHT: 0.1 + number % gans if number else 9.0, COUNT: 30 + number}
         point = {name: point[name] for name in names}
         trials.append(make_trial(number, "COMPLETE" if number else "PRUNED", 0.1 + slope * number, point))
     report.draw_pictures(tmp_path, make_study(tmp_path, trials, {name: SPACE[name] for name in names}))
+    more = {"importances.png", "surface.png"} if (gans, slope, len(names)) == (5, 0.01, 2) else set()
     assert {path.name for path in tmp_path.glob("*.png")} == {"history.png", "slices.png", *more}

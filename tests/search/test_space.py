@@ -14,6 +14,11 @@ SPACE = {WEIGHT: Range(0.001, 10, True, False), COUNT: Range(25, 800, True, True
 BOTH = {OUTPUT: Choices(("relu", "linear"))}
 FORMS = "{low: number, high: number, log: true or false}, or {choices: [values]}"
 SEVERAL = "a list of at least two different values, each a number, text, true or false"
+SHAPELESS = """3; null; {low: 1}; {low: few, high: 2}; {low: false, high: true}; {low: 1, high: 2, step: 1}; \
+{low: 1, high: 2, log: 1}; {low: 1, high: 2, choices: [1, 2]}"""
+NO_CHOICES = "[1, null]; [1, {low: 2}]; [[100], [200]]; []; 3"
+OF_THE_RUN = """data.path data.holdout gan.save.every monitor.save.epochs gan.train gan.score_every gan seed
+seeds generate.domain classifier.gamma classifier.domain protocol device sweep.trials"""
 
 
 def read(folder, text):
@@ -85,13 +90,6 @@ def test_an_entry_that_makes_no_sense_is_refused(key, entry, found, allowed, tmp
     assert find_refusal(tmp_path, f"{key}: {entry}") == f"{key}: found {found}; allowed: {allowed}"
 
 
-SHAPELESS = (
-    "3; null; {low: 1}; {low: few, high: 2}; {low: false, high: true}; {low: 1, high: 2, step: 1}; "
-    "{low: 1, high: 2, log: 1}; {low: 1, high: 2, choices: [1, 2]}"
-)
-NO_CHOICES = "[1, null]; [1, {low: 2}]; [[100], [200]]; []; 3"
-
-
 def test_an_entry_of_another_shape_is_refused(tmp_path):
     for entry in SHAPELESS.split("; "):
         said = f"{COUNT}: found {yaml.safe_load(entry)}; allowed: {FORMS}"
@@ -99,10 +97,6 @@ def test_an_entry_of_another_shape_is_refused(tmp_path):
     for choices in NO_CHOICES.split("; "):
         said = f"{COUNT}: found choices {yaml.safe_load(choices)}; allowed: {SEVERAL}"
         assert find_refusal(tmp_path, f"{COUNT}: {{choices: {choices}}}") == said
-
-
-OF_THE_RUN = """data.path data.holdout gan.save.every monitor.save.epochs gan.train gan.score_every gan seed
-seeds generate.domain classifier.gamma classifier.domain protocol device sweep.trials"""
 
 
 def test_what_is_unknown_or_belongs_to_the_run_is_refused_with_the_nearest_that_can_be_searched(tmp_path):
@@ -123,21 +117,18 @@ def test_a_file_that_names_no_parameter_is_refused(tmp_path):
         read_space("/no/such.yaml", Config())
 
 
-def test_applying_a_point_changes_what_it_names_and_nothing_else():
+def test_applying_a_point_changes_what_it_names_and_nothing_else_and_checks_it():
     config, point = override(Config(), {"seed": 3, "gan.epochs": 7}), {WEIGHT: 2.5, "classifier.lr": 0.1}
     before, after = flatten(to_dict(config)), flatten(to_dict(apply_point(config, point)))
     assert {key: value for key, value in after.items() if value != before[key]} == point
+    with pytest.raises(InputError, match=r"gan\.cycle_weight: found -1\.0; allowed: at least 0"):
+        apply_point(Config(), {WEIGHT: -1.0})
 
 
-def test_a_count_is_that_of_unseen_classes_and_leaves_the_one_of_seen_classes():
+def test_an_applied_count_is_that_of_unseen_classes_and_leaves_the_one_of_seen_classes():
     config = override(Config(), {"generate.domain": "all", COUNT: [1200, 300]})
     assert apply_point(config, {COUNT: 70}).generate.counts == [70, 300]
     assert apply_point(Config(), {COUNT: 70}).generate.counts == [70]
-
-
-def test_a_value_out_of_its_parameters_range_is_not_applied():
-    with pytest.raises(InputError, match=r"gan\.cycle_weight: found -1\.0; allowed: at least 0"):
-        apply_point(Config(), {WEIGHT: -1.0})
 
 
 def test_the_point_of_a_configuration_is_what_was_applied_to_it():
@@ -147,14 +138,11 @@ def test_the_point_of_a_configuration_is_what_was_applied_to_it():
     assert apply_point(config, point) == config
 
 
-def test_a_configuration_outside_the_space_has_no_point_and_both_ends_are_inside():
+def test_a_configuration_outside_the_space_has_no_point_and_both_ends_are_inside(tmp_path):
     for values in ({}, {WEIGHT: 0.001}, {WEIGHT: 10.0}, {COUNT: [25]}, {COUNT: [800]}, {OUTPUT: "linear"}):
         assert find_point(override(Config(), values), SPACE | BOTH) is not None
     for values in ({WEIGHT: 0.0}, {WEIGHT: 10.1}, {COUNT: [24]}, {COUNT: [801]}, {OUTPUT: "sigmoid"}):
         assert find_point(override(Config(), values), SPACE | BOTH) is None
-
-
-def test_the_point_of_a_space_as_it_was_read_finds_whole_numbers_among_floats(tmp_path):
     space = read(tmp_path, "gan.cycle_weight: {choices: [1, 2]}")
     assert find_point(override(Config(), {WEIGHT: 1.0}), space) == {WEIGHT: 1.0}
 
@@ -165,14 +153,11 @@ def test_what_shapes_the_gan_is_all_but_the_settings_after_it():
     assert take_gan_part(SPACE) == {WEIGHT: SPACE[WEIGHT]}
 
 
-def test_every_point_of_a_small_space_is_listed_once():
+def test_every_point_of_a_small_space_is_listed_once_and_none_of_a_large_or_real_one():
     epochs, legacy = {EPOCHS: Range(3, 7, True, True)}, {LEGACY: Choices((True, False))}
     for space, count in ((epochs, 5), (epochs | BOTH, 10), (BOTH | legacy, 4)):
         points = list_points(space)
         assert count == len(points) == len({str(point) for point in points})
         assert all(find_point(apply_point(Config(), point), space) == point for point in points)
-
-
-def test_a_space_with_a_real_number_or_of_more_points_than_the_limit_is_not_listed():
     assert [len(list_points({EPOCHS: Range(1, 10, False, True)}, limit)) for limit in (10, 9)] == [10, 0]
     assert list_points(SPACE) == list_points({EPOCHS: Range(1, 2**40, False, True)}) == []
