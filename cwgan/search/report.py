@@ -1,5 +1,6 @@
 """What a sweep leaves on its parent run: the best setting, the evidence for it, and pictures; all read off the study."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from cwgan.search.space import COUNT, Range, apply_point, find_point, take_gan_p
 from cwgan.search.study import FINISHED, Study, Trial, filter_state, find_best_trial
 from cwgan.stages.figures import GREY, save
 
-LISTED = 40  # trials in the table on the parent's page, which MLflow cuts at 8,000 characters; trials.md has all
+LISTED = (
+    40  # trials in the table on the parent's page, which MLflow cuts at 8,000 characters; trials.md has all
+)
 ENOUGH_GANS = 5  # fewer GAN settings say nothing of what lies between: no surface and no importances
 
 
@@ -29,7 +32,8 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
     Returns:
         The answer, to be printed.
     """
-    trials, best = study.list_trials(), find_best_trial(study.list_trials())
+    trials, names = study.list_trials(), list(study.space)
+    best = find_best_trial(trials)
     metrics: dict[str, float] = {
         "trials_complete": len(filter_state(trials, "COMPLETE")),
         "trials_pruned": len(filter_state(trials, "PRUNED")),
@@ -43,7 +47,9 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
     if best is not None:
         answer, own = describe_best(best, config, study)
         complete, pruned, broken, gans = metrics.values()
-        text = f"{answer}\n\n{complete} trials complete, {pruned} pruned, {broken} broken; {gans} GANs trained. "
+        text = (
+            f"{answer}\n\n{complete} trials complete, {pruned} pruned, {broken} broken; {gans} GANs trained. "
+        )
         text += f"Use it: `-P config={run.folder / 'best.yaml'}`, or download that file from the artifacts."
         metrics |= {"best_value": best.value or 0, **own}
         run.tag({f"best.{name}": format_value(value) for name, value in best.params.items()})
@@ -52,9 +58,9 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
         write_text(run.folder / "best.yaml", f"{head}\n{format_layer(configure_final(config, best))}")
         draw_pictures(run.folder, study)
     run.log_scores(metrics)
-    write_text(run.folder / "trials.md", list_trials(study))
+    write_text(run.folder / "trials.md", list_trials(trials, names))
     final = (study.read_note("final") or {}).get("table", "")
-    listed = list_trials(study, f"#/experiments/{run.experiment_id}/runs/", LISTED)
+    listed = list_trials(trials, names, f"#/experiments/{run.experiment_id}/runs/", LISTED)
     run.describe("\n\n".join(filter(None, [text, final, listed])))
     return "\n" + text.replace("**", "").replace("`", "")
 
@@ -96,13 +102,15 @@ def describe_trial(trial: Trial, study: Study) -> str:
     return f"{done} {trial.state.name.lower()}: {value}  {point}  {seconds}  {so_far}"
 
 
-def list_trials(study: Study, link: str = "", limit: int | None = None) -> str:
-    """Return so many of the trials, None for all, as a table, the best first; with links where a prefix is given."""
-    ranks, rows, names = {"COMPLETE": 0, "PRUNED": 1}, [], list(study.space)
-    trials = sorted(study.list_trials(), key=lambda one: (ranks.get(one.state.name, 2), -(one.value or 0), one.number))
+def list_trials(trials: Sequence[Trial], names: Sequence[str], link: str = "", limit: int | None = None) -> str:
+    """Return so many of the trials, None for all, as a table, the best first; linked where a prefix is given."""
+    ranks, rows = {"COMPLETE": 0, "PRUNED": 1}, []
+    trials = sorted(trials, key=lambda one: (ranks.get(one.state.name, 2), -(one.value or 0), one.number))
     for trial in trials[:limit]:
         notes, value = trial.user_attrs, "" if trial.value is None else f"{100 * trial.value:.1f}"
-        number = f"[{trial.number}]({link}{notes['run_id']})" if link and "run_id" in notes else str(trial.number)
+        number = (
+            f"[{trial.number}]({link}{notes['run_id']})" if link and "run_id" in notes else str(trial.number)
+        )
         epoch = str(notes.get("epoch") or max(trial.intermediate_values, default=""))
         settings = [format_value(trial.params.get(name, "")) for name in names]
         rows.append([number, trial.state.name.lower(), value, epoch, *settings])
@@ -122,13 +130,17 @@ def draw_pictures(folder: Path, study: Study) -> None:
     panels = np.ravel(study.plot("slice", target_name=title))
     for panel, name in zip(panels, sorted(study.space), strict=False):
         panel.scatter([trial.params[name] for trial in pruned], values, **cross)
-    panels[0].figure.set_size_inches(3 + 4 * len(study.space), 4.5)  # room for the ticks of logarithmic scales
+    panels[0].figure.set_size_inches(
+        3 + 4 * len(study.space), 4.5
+    )  # room for the ticks of logarithmic scales
     save(panels[0].figure, None, folder / "slices.png")
     gans = {str(take_gan_part(trial.params)) for trial in complete}
     if len(gans) < ENOUGH_GANS or len({trial.value for trial in complete}) < 2 or len(study.space) < 2:
         return
     save(study.plot("param_importances").figure, None, folder / "importances.png")
-    numeric = sorted((name for name, entry in study.space.items() if isinstance(entry, Range)), key=COUNT.__eq__)
+    numeric = sorted(
+        (name for name, entry in study.space.items() if isinstance(entry, Range)), key=COUNT.__eq__
+    )
     if len(numeric) > 1:
         pair = [numeric[0], numeric[-1] if COUNT in numeric else numeric[1]]
         save(study.plot("contour", params=pair, target_name=title).figure, None, folder / "surface.png")

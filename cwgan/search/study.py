@@ -326,10 +326,11 @@ def _refuse(found: str, allowed: str) -> InputError:
 
 
 def make_pruner(kind: str, epochs: Sequence[int]) -> optuna.pruners.BasePruner:
-    """Return a pruner that waits until half of the training is over: before that, curves cross."""
+    """Return a pruner that waits until half of the training is over, as before that curves cross."""
     warm_up = next(epoch for epoch in epochs if 2 * epoch >= epochs[-1])
-    if kind == "median":
-        return optuna.pruners.MedianPruner(n_warmup_steps=warm_up)
-    if kind == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=warm_up, max_resource=epochs[-1])
-    return optuna.pruners.NopPruner()
+    # Of the completed trials alone, so that the bar rises with every pruned one: a tenth is more in the end.
+    percentile = optuna.pruners.PercentilePruner(90.0, n_warmup_steps=warm_up)
+    median = optuna.pruners.MedianPruner(n_warmup_steps=warm_up)
+    hyperband = optuna.pruners.HyperbandPruner(min_resource=warm_up, max_resource=epochs[-1])
+    none = optuna.pruners.NopPruner()
+    return {"percentile": percentile, "median": median, "hyperband": hyperband, "none": none}[kind]

@@ -62,6 +62,10 @@ def changed(**values: Any) -> Config:
     return override(TINY, flatten(values))
 
 
+def make_job(config: Config, dataset: GzslDataset, folder: Path) -> Job:
+    return Job(config, dataset, folder, lambda terms, epoch: None)
+
+
 def train_alone(
     config: Config, dataset: GzslDataset, folder: Path
 ) -> tuple[Tensors, dict[int, Mapping[str, float]]]:
@@ -80,7 +84,7 @@ def train_alone(
 def train_kept(
     config: Config, dataset: GzslDataset, folder: Path, seeds: tuple[int, ...] = (0,)
 ) -> dict[int, dict[str, float]]:
-    return {epoch: terms for epoch, terms, _ in train_and_score(config, seeds, dataset, folder)}
+    return {epoch: terms for epoch, terms, _ in train_and_score(make_job(config, dataset, folder), seeds)}
 
 
 def load_kept(folder: Path, epoch: int) -> Tensors:
@@ -138,7 +142,7 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_weights_and_scores(
 ) -> None:
     config = changed(gan=gan)
     whole = train_kept(config, dataset, tmp_path / "whole")
-    training = KeptGan(config, dataset, tmp_path / "killed").train()
+    training = KeptGan(make_job(config, dataset, tmp_path / "killed")).train()
     for _ in range(stop):
         next(training)
     resumed = train_kept(config, dataset, tmp_path / "killed")
@@ -151,7 +155,7 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_weights_and_scores(
 def test_a_training_that_went_past_an_epoch_scored_now_is_done_again_with_the_same_weights(
     dataset: GzslDataset, tmp_path: Path
 ) -> None:
-    training = KeptGan(TINY, dataset, tmp_path / "kept").train()
+    training = KeptGan(make_job(TINY, dataset, tmp_path / "kept")).train()
     assert [next(training)[0] for _ in range(2)] == [2, 4]
     found = train_kept(changed(gan={"score_every": 3}), dataset, tmp_path / "kept")
     assert (list(found), found[6]["gan_trainings"]) == ([3, 6], 1)
@@ -160,7 +164,7 @@ def test_a_training_that_went_past_an_epoch_scored_now_is_done_again_with_the_sa
 
 
 def test_what_training_goes_on_from_is_gone_once_it_has_ended(dataset: GzslDataset, tmp_path: Path) -> None:
-    kept = KeptGan(TINY, dataset, tmp_path)
+    kept = KeptGan(make_job(TINY, dataset, tmp_path))
     states = [(kept.find_folder("gan") / "state.safetensors").is_file() for _ in kept.train()]
     assert states == [True, True, False]
 
@@ -168,8 +172,16 @@ def test_what_training_goes_on_from_is_gone_once_it_has_ended(dataset: GzslDatas
 def test_whether_to_go_on_is_to_train_is_told_with_every_scored_epoch(
     dataset: GzslDataset, tmp_path: Path
 ) -> None:
-    assert [trains for _, _, trains in train_and_score(TINY, [0], dataset, tmp_path)] == [True, True, False]
-    assert [trains for _, _, trains in train_and_score(TINY, [0], dataset, tmp_path)] == [False, False, False]
+    assert [trains for _, _, trains in train_and_score(make_job(TINY, dataset, tmp_path), [0])] == [
+        True,
+        True,
+        False,
+    ]
+    assert [trains for _, _, trains in train_and_score(make_job(TINY, dataset, tmp_path), [0])] == [
+        False,
+        False,
+        False,
+    ]
 
 
 def test_a_longer_training_keeps_what_a_shorter_one_left(dataset: GzslDataset, tmp_path: Path) -> None:
@@ -203,7 +215,7 @@ def test_gans_of_one_seed_share_their_pretrained_networks(dataset: GzslDataset, 
     train_kept(changed(gan={"epochs": 2, "cycle_weight": 3.0}), dataset, tmp_path)
     assert {name: file for name, file in list_files(tmp_path).items() if name in before} == before
     assert len(list(tmp_path.glob("gan/*"))) == 2
-    train(Job(changed(gan={"train": False}), dataset, tmp_path / "alone", lambda metrics, epoch: None))
+    train(make_job(changed(gan={"train": False}), dataset, tmp_path / "alone"))
     assert_same(load_file(pretrained), load_file(tmp_path / "alone" / PRETRAINED_FILE))
 
 
@@ -211,9 +223,10 @@ CHILD = """
 import pickle, sys
 from pathlib import Path
 from cwgan.search.kept import KeptGan
+from cwgan.stages.job import Job
 folder = Path(sys.argv[1])
 config, dataset = pickle.loads((folder / "given").read_bytes())
-kept = KeptGan(config, dataset, folder)
+kept = KeptGan(Job(config, dataset, folder, lambda terms, epoch: None))
 print("ready", flush=True)
 next(kept.train())
 print((kept.find_folder("pretrained") / "pretrained.safetensors").stat().st_mtime_ns)
@@ -221,7 +234,7 @@ print((kept.find_folder("pretrained") / "pretrained.safetensors").stat().st_mtim
 
 
 def test_two_processes_fit_the_pretrained_networks_once(dataset: GzslDataset, tmp_path: Path) -> None:
-    folder = KeptGan(TINY, dataset, tmp_path).find_folder("pretrained")
+    folder = KeptGan(make_job(TINY, dataset, tmp_path)).find_folder("pretrained")
     children = []
     with FileLock(folder / "lock"):
         for weight in (0.0, 1.0):
@@ -259,7 +272,7 @@ def test_two_processes_fit_the_pretrained_networks_once(dataset: GzslDataset, tm
 def test_whatever_shapes_a_gan_makes_it_another(
     changes: dict, pretrained_too: bool, dataset: GzslDataset
 ) -> None:
-    ours, theirs = (KeptGan(config, dataset, Path("/")) for config in (TINY, changed(**changes)))
+    ours, theirs = (KeptGan(make_job(config, dataset, Path("/"))) for config in (TINY, changed(**changes)))
     assert ours.find_folder("gan") != theirs.find_folder("gan")
     assert (ours.find_folder("pretrained") != theirs.find_folder("pretrained")) == pretrained_too
 
@@ -274,7 +287,7 @@ def test_whatever_shapes_a_gan_makes_it_another(
     ],
 )
 def test_what_shapes_no_gan_leaves_it_the_same(changes: dict, dataset: GzslDataset) -> None:
-    ours, theirs = (KeptGan(config, dataset, Path("/")) for config in (TINY, changed(**changes)))
+    ours, theirs = (KeptGan(make_job(config, dataset, Path("/"))) for config in (TINY, changed(**changes)))
     assert ours.find_folder("gan") == theirs.find_folder("gan")
 
 
@@ -287,10 +300,10 @@ def test_other_data_give_another_gan(dataset: GzslDataset, blobs: GzslDataset) -
         replace(dataset, attributes=dataset.attributes + 1),
         *views,
     ]
-    folders = {KeptGan(TINY, one, Path("/")).find_folder("gan") for one in [dataset, *others]}
+    folders = {KeptGan(make_job(TINY, one, Path("/"))).find_folder("gan") for one in [dataset, *others]}
     assert len(folders) == 5
     renamed = replace(dataset, name="renamed", source="elsewhere")
-    assert KeptGan(TINY, renamed, Path("/")).find_folder("gan") in folders
+    assert KeptGan(make_job(TINY, renamed, Path("/"))).find_folder("gan") in folders
 
 
 def test_a_term_that_is_no_longer_finite_is_an_error_and_leaves_no_generator(
