@@ -85,10 +85,10 @@ def test_a_layer_holds_what_differs_from_the_defaults_and_nothing_of_the_run():
     [
         ("COMPLETE", 0.25, "That is 25.0 points more than the preset's own setting, 25.0 % (trial 1).", 0.25),
         ("COMPLETE", 0.5, "That is no more than the preset's own setting, 50.0 % (trial 1).", 0.0),
-        ("PRUNED", 0.3, "was pruned before its last epoch", None),
-        ("FAIL", None, "was broken", None),
-        ("RUNNING", None, "was not finished", None),
-        ("", None, "was not tried, as it lies outside the search space", None),
+        ("PRUNED", 0.3, "own setting was pruned before its last epoch", None),
+        ("FAIL", None, "own setting was broken", None),
+        ("RUNNING", None, "own setting was not finished", None),
+        ("", None, "own setting was not tried, as it lies outside the search space", None),
     ],
 )
 def test_the_answer_compares_the_best_setting_with_the_presets_own(state, value, said, gain, tmp_path):
@@ -98,9 +98,7 @@ def test_the_answer_compares_the_best_setting_with_the_presets_own(state, value,
     answer, metrics = report.describe_best(best, preset, make_study(tmp_path, [best, *own]))
     setting = "trial 0, epoch 7: `gan.cycle_weight` **0.1235**, `generate.counts` **99**.\n\n"
     assert answer.startswith(f"**Best: H 50.0 %** on validation classes, {setting}")
-    assert answer.endswith(
-        said if gain is not None else f"own setting {said}: what tuning bought is not known."
-    )
+    assert answer.endswith(said if gain is not None else f"{said}: what tuning bought is not known.")
     assert metrics == ({} if gain is None else {"default_value": value, "gain": gain})
 
 
@@ -120,9 +118,9 @@ def list_cells(trials, *names, **options):
 
 
 def test_the_table_lists_completed_trials_by_value_then_pruned_ones_then_others_with_links_to_runs():
-    trials = [make_trial(0, "FAIL"), make_trial(1, "PRUNED", 0.9, curve={2: 0.3, 4: 0.9})]
-    trials += [make_trial(2, value=0.25, epoch=4), make_trial(3, value=0.5, epoch=2, run_id="abc")]
-    trials.append(make_trial(4, value=0.5))
+    best, pruned = {"value": 0.5, "epoch": 2, "run_id": "abc"}, {"value": 0.9, "curve": {2: 0.3, 4: 0.9}}
+    trials = [make_trial(0, "FAIL"), make_trial(1, "PRUNED", **pruned), make_trial(2, value=0.2)]
+    trials += [make_trial(3, **best), make_trial(4, value=0.5)]
     head, _, *rows = list_cells([*trials, make_trial(5, "WAITING", point={})], WEIGHT, COUNT)
     assert head == ["trial", "state", "value", "epoch", WEIGHT, COUNT]
     assert [row[0] for row in rows] == ["3", "4", "2", "1", "0", "5"]
@@ -144,8 +142,7 @@ def test_the_table_lists_completed_trials_by_value_then_pruned_ones_then_others_
 def test_few_gans_and_equal_values_give_no_surface_and_no_importances(gans, slope, names, tmp_path):
     trials = []
     for number in range(9):
-        point = {WEIGHT: 0.1 + number % gans if number else 9.0, COUNT: 30 + number}
-        point = {name: point[name] for name in names}
+        point = dict(zip(names, (number % gans + 0.1 if number else 9.0, 30 + number), strict=False))
         trials.append(make_trial(number, "COMPLETE" if number else "PRUNED", 0.1 + slope * number, point))
     report.draw_pictures(tmp_path, make_study(tmp_path, trials, {name: SPACE[name] for name in names}))
     more = {"importances.png", "surface.png"} if (gans, slope, len(names)) == (5, 0.01, 2) else set()

@@ -52,11 +52,11 @@ def try_out(study, times, *arguments):
 
 
 def fail_with(error):
-    def objective(attempt):
+    def fail(attempt):
         attempt.set_user_attr("run_id", "lost")
         raise error
 
-    return objective
+    return fail
 
 
 def states_of(study):
@@ -160,10 +160,7 @@ for _ in range(4):
     trials = Study(task).list_trials()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 7
     assert len({trial.params[COUNT] for trial in trials}) == 7
-    assert {trial.user_attrs["worker"].split(":")[-1] for trial in trials} == {
-        str(first.pid),
-        str(second.pid),
-    }
+    assert len({trial.user_attrs["worker"] for trial in trials}) == 2
 
 
 def test_the_lock_keeps_another_process_out_and_is_free_once_its_holder_is_killed(tmp_path):
@@ -209,6 +206,7 @@ def test_a_trial_given_up_meanwhile_stays_failed_is_repeated_and_its_worker_goes
     study = Study(make_task(tmp_path, trials=1))
 
     def given_up(attempt):
+        assert not study.is_done()
         study._study.tell(attempt.number, state=TrialState.FAIL)
         if attempt.number:  # so that it is noticed before the end
             attempt.report(0.5, 1)
@@ -327,5 +325,4 @@ def test_a_database_that_cannot_be_used_is_refused_in_one_line_without_a_passwor
             Study(replace(make_task(tmp_path), storage=url), patience=0)
         said = str(refusal.value)
         assert said.startswith(f"configuration: sweep.storage: found {found}")
-        assert "\n" not in said
-        assert "secret" not in said
+        assert "\n" not in said and "secret" not in said
