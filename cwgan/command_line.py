@@ -124,14 +124,6 @@ def read_layer(path: Path) -> Mapping[str, Any]:
     return layer or {}
 
 
-def format_layer(config: Config) -> str:
-    """Return a configuration as a YAML layer: what differs from the defaults and belongs to the recipe."""
-    defaults = flatten(to_dict(Config()))
-    flat = {key: value for key, value in flatten(to_dict(config)).items() if value != defaults[key]}
-    kept = {key: flat[key] for key in flat if key.partition(".")[0] in (*STAGE_SECTIONS, "precision")}
-    return yaml.safe_dump(nested(kept), sort_keys=False)
-
-
 def to_dict(config: Config) -> dict[str, Any]:
     """Return a configuration as nested dictionaries of plain values."""
     return asdict(config)

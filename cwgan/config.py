@@ -154,7 +154,8 @@ class SweepConfig(Section, section="sweep."):
     objective: Literal["H", "calibrated_H"] = option("H", "score on validation classes that is maximized")
     value: Literal["best", "last"] = option("best", "which scored epoch gives a setting's value")
     pruner: Literal["percentile", "median", "hyperband", "none"] = option(
-        "percentile", "how poor settings are given up early; percentile: the worst tenth, the others are bolder"
+        "percentile",
+        "how poor settings are given up early; percentile: the worst tenth, the others are bolder",
     )
     trials_per_gan: int = option(4, "settings per trained GAN; they differ in later stages only", at_least=1)
     workers: int = option(1, "processes here; several have one thread each, or `threads`", at_least=1)

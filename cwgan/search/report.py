@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from cwgan import tracking
-from cwgan.command_line import format_layer
+from cwgan.command_line import STAGE_SECTIONS, flatten, nested, to_dict
 from cwgan.config import Config
 from cwgan.files import write_text
 from cwgan.scoring.comparison import format_table, format_value
@@ -71,6 +72,14 @@ def configure_final(config: Config, trial: Trial) -> Config:
     return final_half(apply_point(config, trial.params), choice)
 
 
+def format_layer(config: Config) -> str:
+    """Return a configuration as a YAML layer: what differs from the defaults and belongs to the recipe."""
+    defaults = flatten(to_dict(Config()))
+    flat = {key: value for key, value in flatten(to_dict(config)).items() if value != defaults[key]}
+    kept = {key: flat[key] for key in flat if key.partition(".")[0] in (*STAGE_SECTIONS, "precision")}
+    return yaml.safe_dump(nested(kept), sort_keys=False)
+
+
 def describe_best(best: Trial, config: Config, study: Study) -> tuple[str, dict[str, float]]:
     """Return what to say of the best setting against the preset's own, and the metrics of the comparison."""
     value, point = best.value or 0.0, find_point(config, study.space)
@@ -96,13 +105,15 @@ def describe_trial(trial: Trial, study: Study) -> str:
         value = f"{study.options.objective} {100 * trial.value:.1f} %"
     done = f"{len(filter_state(trials, *FINISHED)):>3}/{study.count_asked()} trial {trial.number}"
     point = "  ".join(f"{name} {format_value(found)}" for name, found in trial.params.items())
-    seconds = f"({trial.duration.total_seconds():.1f} s)" if trial.duration else ""
+    seconds = trial.duration.total_seconds() if trial.duration else 0.0
     best = find_best_trial(trials)
     so_far = f"best: trial {best.number}, {100 * (best.value or 0):.1f} %" if best else ""
-    return f"{done} {trial.state.name.lower()}: {value}  {point}  {seconds}  {so_far}"
+    return f"{done} {trial.state.name.lower()}: {value}  {point}  ({seconds:.1f} s)  {so_far}"
 
 
-def list_trials(trials: Sequence[Trial], names: Sequence[str], link: str = "", limit: int | None = None) -> str:
+def list_trials(
+    trials: Sequence[Trial], names: Sequence[str], link: str = "", limit: int | None = None
+) -> str:
     """Return so many of the trials, None for all, as a table, the best first; linked where a prefix is given."""
     ranks, rows = {"COMPLETE": 0, "PRUNED": 1}, []
     trials = sorted(trials, key=lambda one: (ranks.get(one.state.name, 2), -(one.value or 0), one.number))

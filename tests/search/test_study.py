@@ -1,23 +1,37 @@
 """The study, on a real database: what is proposed, and what becomes of broken, stopped and lost trials."""
 
+import json
 import pickle
+import random
 import subprocess
 import sys
 import threading
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
+import optuna
 import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 from test_report import COUNT, SPACE, WEIGHT, make_task, make_trial
 
+from cwgan.config import SweepConfig
 from cwgan.errors import InputError, Stopped, StoreError
 from cwgan.search.space import Choices, Range, list_points, take_gan_part
-from cwgan.search.study import GRACE, RANDOM_GANS, RETRIES, Study, filter_state, repeat_while_away
+from cwgan.search.study import (
+    GRACE,
+    RANDOM_GANS,
+    RETRIES,
+    Study,
+    filter_state,
+    make_pruner,
+    repeat_while_away,
+)
 from cwgan.search.worker import choose_gan
 
+CURVES = Path(__file__).with_name("curves_numbers.json")
 EPOCHS, OUTPUT = "gan.epochs", "gan.output"
 SHARED = """whole COMPLETE; whole COMPLETE PRUNED FAIL; whole RUNNING; half COMPLETE"""
 NOT_SHARED = """whole; whole COMPLETE COMPLETE RUNNING; whole COMPLETE WAITING PRUNED; whole FAIL; \
@@ -255,7 +269,7 @@ def test_a_trial_killed_before_its_worker_was_noted_is_put_back_at_once_but_not_
     assert [trial.params for trial in study.list_trials()] == [point] * (RETRIES + 1)
 
 
-@pytest.mark.parametrize("kind", ["median", "hyperband", "none"])
+@pytest.mark.parametrize("kind", ["percentile", "median", "hyperband", "none"])
 def test_a_hopeless_trial_is_pruned_after_half_of_the_training_and_a_late_bloomer_is_not(kind, tmp_path):
     rising, hopeless = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7], [0.07, 0.06, 0.05, 0.04, 0.03, 0.02, 0.01]
     curves = [*[rising] * 5, hopeless, [0.0, 0.0, 0.0, *rising[3:]], rising]
@@ -272,6 +286,28 @@ def test_a_hopeless_trial_is_pruned_after_half_of_the_training_and_a_late_bloome
     assert found.pop(5) == (("COMPLETE", 0.01) if kind == "none" else ("PRUNED", 0.04))  # its last score
     assert (found, study.is_done()) == ([("COMPLETE", 0.7)] * 7, True)
     assert all(trial.user_attrs == {"worker": study.worker} for trial in study.list_trials())
+
+
+def test_no_setting_of_the_built_in_study_that_ends_in_the_best_quarter_is_pruned_by_default():
+    """The curves, H at epochs 3, 6, 9, 12 and 15, are measured: `sweep` with config=numbers, 40 trials, no pruner."""
+    curves = [tried["H"] for tried in json.loads(CURVES.read_text())]
+    quarter = sorted((max(curve) for curve in curves), reverse=True)[len(curves) // 4 - 1]
+    pruner, pruned = make_pruner(SweepConfig().pruner, (3, 6, 9, 12, 15)), []
+    for order in range(5):  # each as if its GAN had to be trained for it, in several orders
+        random.Random(order).shuffle(curves)
+        study = optuna.create_study(direction="maximize", pruner=pruner)
+        for curve in curves:
+            trial = study.ask()
+            for epoch, value in zip((3, 6, 9, 12), curve, strict=False):
+                trial.report(value, epoch)
+                if trial.should_prune():
+                    pruned.append(max(curve))
+                    study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                    break
+            else:
+                study.tell(trial, max(curve))
+    assert 0 < len(pruned) < 5 * len(curves) / 2
+    assert max(pruned) < quarter
 
 
 @pytest.mark.parametrize("case", f"{SHARED}; {NOT_SHARED}".split("; "))
