@@ -1,3 +1,3 @@
-"""Generalized zero-shot learning by feature generation: a cycle-consistent Wasserstein GAN over image features."""
+"""Generalized zero-shot learning by feature generation with a cycle-consistent Wasserstein GAN."""
 
 __version__ = "0.1.0"

@@ -17,9 +17,7 @@ class DataConfig(Section, section="data."):
     path: str = option("numbers", "'numbers' (built in), or a folder in the xlsa17 or the HDF5 layout")
     name: str = option("", "name shown in MLflow; empty: the folder's name")
     attributes: str = option("", ".npy file (classes x attributes) that replaces the data set's attributes")
-    att_type: Literal["continuous", "binary"] = option(
-        "continuous", "attributes as they are; binary: 1 from their overall mean upwards, 0 below it"
-    )
+    att_type: Literal["continuous", "binary"] = option("continuous", "binary: 1 from the mean up, 0 below")
     scaling: Literal["none", "min_max", "unit_norm"] = option(
         "none", "min_max: each feature to 0..1 over the training rows; unit_norm: each row to norm 1"
     )
@@ -84,9 +82,7 @@ class GanConfig(Section, section="gan."):
     hidden_size: int = option(4096, "units of each network's one hidden layer", unit="units", at_least=1)
     noise_size: int = option(0, "entries of the noise vector; 0: as many as attributes", at_least=0)
     leaky_slope: float = option(0.2, "slope of LeakyReLU below zero", at_least=0, below=1)
-    output: Literal["relu", "sigmoid", "linear"] = option(
-        "relu", "the generator's last function: for features from 0, from 0 to 1, or of any sign"
-    )
+    output: Literal["relu", "sigmoid", "linear"] = option("relu", "features from 0, from 0 to 1, of any sign")
     critic_steps: int = option(1, "critic steps, each on a new batch, per generator step", at_least=1)
     generator_lr: float = option(1e-4, "Adam's learning rate of the generator", above=0)
     generator_lr_decay: float = option(0.0, "as regressor.lr_decay, for the generator", at_least=0)
@@ -139,9 +135,7 @@ class ClassifierConfig(FitConfig, section="classifier."):
     operation: Literal["merge", "replace"] = option(
         "merge", "real and synthetic rows, or synthetic ones only"
     )
-    domain: Literal["openset", "openval", "zsl"] = option(
-        "openset", "classes it can answer: all, seen only, unseen only (the original's names)"
-    )
+    domain: Literal["openset", "openval", "zsl"] = option("openset", "classes to answer: all, seen, unseen")
     loss: Literal["softmax", "logit_adjusted"] = option(
         "softmax", "cross-entropy; logit_adjusted: of logits plus log class priors (Chen et al. 2022)"
     )

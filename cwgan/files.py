@@ -11,8 +11,7 @@ import numpy as np
 
 from cwgan.errors import InputError
 
-DEFLATE_LIMIT = 1100
-"""A stored byte cannot unfold into more bytes than this: deflate reaches about 1,030."""
+DEFLATE_LIMIT = 1100  # bytes that a stored byte may unfold into; deflate reaches about 1,030
 
 
 @contextmanager
@@ -60,7 +59,6 @@ def dataset_of(file: h5py.File, key: str, dimensions: int, kind: str = "number")
     """Return a dataset of an open file after checking that reading it is safe.
 
     Args:
-        file: the open file.
         key: slash-separated path; every step must be stored in this file, not linked from another.
         dimensions: how many it must have.
         kind: "number" or "text".

@@ -8,12 +8,7 @@ PRECISIONS = {"float32": "highest", "bfloat16": "medium"}
 
 
 def set_up(threads: int, precision: str) -> None:
-    """Prepare PyTorch for a run.
-
-    Args:
-        threads: of the CPU; 0: one per core.
-        precision: "float32" or "bfloat16", the type of the operands of matrix products.
-    """
+    """Set the number of CPU threads (0: one per core) and the type of matrix products' operands."""
     if threads:
         torch.set_num_threads(threads)
     torch.set_float32_matmul_precision(PRECISIONS[precision])

@@ -30,8 +30,7 @@ def option(
 class Section:
     """A group of parameters; checks, when it is made, that every value is finite and in its range."""
 
-    section: ClassVar[str] = ""
-    """What stands before its parameters' names, as "gan."."""
+    section: ClassVar[str] = ""  # stands before the parameters' names, as "gan."
 
     def __init_subclass__(cls, section: str | None = None) -> None:
         if section is not None:

@@ -97,9 +97,8 @@ class GzslDataset:
         digest = hashlib.sha256(self.split_hash.encode())
         rows = torch.cat([self.trainval, self.test_seen, self.test_unseen])
         labelled = zip(rows.tolist(), self.labels[rows].tolist(), strict=True)
-        digest.update(
-            b"".join(sorted(self._row_prints[row] + str(label).encode() for row, label in labelled))
-        )
+        prints = sorted(self._row_prints[row] + str(label).encode() for row, label in labelled)
+        digest.update(b"".join(prints))
         digest.update(self.attributes.contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
@@ -115,14 +114,11 @@ class GzslDataset:
         return f"{self.name}: {classes}, {sizes}, {len(self.trainval)} training, {test_rows}"
 
     def _check_classes(self) -> Faults:
-        if self.feature_size == 0 or self.attribute_size == 0:
+        if 0 in (self.feature_size, self.attribute_size):
             yield "features, attributes", "no columns", "at least one column each"
         if len(self.class_names) != self.class_count:
-            yield (
-                "class names",
-                f"{len(self.class_names)} names",
-                f"{self.class_count}, one per row of attributes",
-            )
+            allowed = f"{self.class_count}, one per row of attributes"
+            yield "class names", f"{len(self.class_names)} names", allowed
         for name, times in Counter(self.class_names).items():
             if times > 1 or not name or not name.isprintable():
                 yield "class names", f"{name!r}, {times} times", "printable names, each once"
@@ -221,16 +217,13 @@ def make_validation_view(dataset: GzslDataset, holdout: float, seed: int) -> Gzs
 def hold_out(
     labels: Int64[Tensor, " rows"], index: Int64[Tensor, " chosen"], share: float, rng: torch.Generator
 ) -> tuple[Int64[Tensor, " kept"], Int64[Tensor, " held"]]:
-    """Divide rows into kept and held-out ones, class by class; a class of one row stays whole.
+    """Divide rows, class by class, into kept and held-out ones, both ascending; a class of one row is kept.
 
     Args:
         labels: class of every row of the data set.
         index: the rows to divide.
         share: of each class that is held out, 0 to 1, rounded to at least one row; 0 holds out nothing.
         rng: decides which.
-
-    Returns:
-        Both parts, each in ascending order of row.
     """
     if share == 0:
         return index.sort().values, index[:0]

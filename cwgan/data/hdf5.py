@@ -24,8 +24,7 @@ from cwgan.files import dataset_of, fingerprint, open_hdf5, written_whole
 ROWS_FILE, CLASSES_FILE = "data.h5", "knn.h5"
 TEST_GROUPS = {"test_seen": "test/seen", "test_unseen": "test/unseen"}
 GROUPS = {"trainval": "train", **TEST_GROUPS, "train": "train_val", "val": "val"}
-CHUNK = 1024
-"""Rows copied at a time."""
+CHUNK = 1024  # rows copied at a time
 
 
 def load_hdf5(

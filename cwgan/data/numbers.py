@@ -15,8 +15,7 @@ from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
 
-TRAIN_ROWS, TEST_ROWS = 50, 25
-"""Rows per class in trainval, and in each of the two test splits."""
+TRAIN_ROWS, TEST_ROWS = 50, 25  # of each class in trainval, and in its test split
 IMAGE_SHAPE = (8, 8)
 
 
