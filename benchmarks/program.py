@@ -1,6 +1,8 @@
 """The program as a user starts it: start-up, peak memory of every stage, MLflow's share of the time.
 
-Runs the real entry points on random data of CUB's sizes in a temporary folder. Run: python -m benchmarks.program [--quick]
+Runs the real entry points on random data of CUB's sizes in a temporary folder.
+
+Run: python -m benchmarks.program [--quick]
 """
 
 import os
@@ -24,16 +26,15 @@ peak = int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) / 
 print("PEAK", peak, "SECONDS", time.perf_counter() - began, "STATUS", status)
 """
 STAGE = """
-sys.argv[1:] = {flags!r}
-from entrypoints import {name} as entry
-from entrypoints.launch import launch
-status = launch(entry.COMMAND, getattr(entry, "ARTIFACTS", {{}}), entry.body)
+from cwgan.launch import launch
+from entrypoints.{name} import COMMAND
+status = launch(COMMAND, {flags!r})
 """
 FAST = ["--monitor.epochs=2", "--regressor.epochs=2"]
 
 
 def run(body: str, folder: Path) -> tuple[float, float, str]:
-    """Run Python code in a process of its own; return its peak memory [MB], its seconds and what it printed."""
+    """Run Python code in a process of its own; return its peak memory [MB], its seconds and its output."""
     environment = {
         **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -84,9 +85,8 @@ def main(quick: bool) -> dict[str, dict[str, float]]:
             "seconds": seconds_of([sys.executable, "-c", "import torch, mlflow"])
         }
         share = mlflow_share(folder)
-    print(
-        f"one MLflow call per epoch: {1e3 * share['seconds per call']:.1f} ms, {100 * share['share']:.3f} % of a GAN epoch at CUB's sizes"
-    )
+    call, part = 1e3 * share["seconds per call"], 100 * share["share"]
+    print(f"one MLflow call per epoch: {call:.1f} ms, {part:.3f} % of a GAN epoch at CUB's sizes")
     print(
         f"features {size:.0f} MB; bare interpreter with torch and mlflow {bare:.0f} MB; {epochs} GAN epochs"
     )
@@ -114,13 +114,13 @@ def seconds_of(command: list[str]) -> float:
 def first_step(folder: Path) -> float:
     """Return the seconds from the start of the process to the first step of the GAN on the built-in data."""
     body = """
-import cwgan.gan.training
-step = cwgan.gan.critic_step
+from cwgan.gan import training
+step = training.critic_step
 def spy(*args):
-    cwgan.gan.critic_step = step
+    training.critic_step = step
     print("FIRST", time.time(), flush=True)
     return step(*args)
-cwgan.gan.critic_step = spy
+training.critic_step = spy
 """ + STAGE.format(name="train_gan", flags=["--gan.epochs=1", "--monitor.epochs=1", "--regressor.epochs=1"])
     began = time.time()
     _, _, output = run(body, folder)
@@ -135,7 +135,8 @@ from benchmarks.timing import interleave
 from cwgan.config import Config
 from cwgan import tracking
 step = sum(interleave(our_steps(SHAPES["CUB, 1024 sentences"], "float32"), 3).values())
-terms = {f"gan/{name}": 1.0 for name in "critic wasserstein gradient_penalty generator adversarial cycle monitor_accuracy".split()}
+names = "critic wasserstein gradient_penalty generator adversarial cycle monitor_accuracy".split()
+terms = {f"gan/{name}": 1.0 for name in names}
 with tracking.session() as scratch, tracking.run("bench", Config(), (), {}, scratch) as opened:
     epochs = iter(range(1, 1000))
     call = interleave({"log": lambda: opened.log(terms, next(epochs))}, 30)["log"]

@@ -38,7 +38,8 @@ def cub_sized() -> GzslDataset:
     labels[:SEEN], labels[-50:] = torch.arange(SEEN), torch.arange(SEEN, CLASSES)
     empty = torch.empty(0, dtype=torch.int64)
     return GzslDataset(
-        "CUB-sized", "random", torch.rand(rows, FEATURES, generator=rng), labels, torch.rand(CLASSES, ATTRIBUTES, generator=rng),
+        "CUB-sized", "random", torch.rand(rows, FEATURES, generator=rng), labels,
+        torch.rand(CLASSES, ATTRIBUTES, generator=rng),
         tuple(str(label) for label in range(CLASSES)), torch.arange(ROWS), empty, empty,
         torch.arange(ROWS, ROWS + 1764), torch.arange(ROWS + 1764, rows),
     )  # fmt: skip
@@ -73,9 +74,9 @@ def synthesis_ways(dataset: GzslDataset, count: int, folder: Path) -> dict[str, 
 def classifier_ways(
     dataset: GzslDataset, epochs: int, batch_size: int, precision: str
 ) -> dict[str, Callable[[], object]]:
-    """Return ways to fit the final classifier on all rows: the usual one in float32, ours, and the least that any fit must do.
+    """Return ways to fit the final classifier on all rows: the usual one in float32, ours, the least work.
 
-    The least is to gather the rows, to multiply twice, and Adam; no loss, no gradient of it, no first weights.
+    The least is to gather the rows, to multiply twice, and Adam: no loss, no gradient, no first weights.
     """
     rng = torch.Generator().manual_seed(0)
     config = ClassifierConfig(epochs=epochs, batch_size=batch_size)
@@ -147,9 +148,7 @@ def main(quick: bool) -> dict[str, dict[str, float]]:
                 "speed-up": seconds["usual"] / seconds["ours"]
             }
     rate = 300 * 50 / results["synthesis, 300 per unseen class"]["ours, to a file ms"] * 1e3
-    print(
-        f"sizes of CUB: {FEATURES} features, {ATTRIBUTES} attributes; synthesis into a file: {rate:,.0f} features/s"
-    )
+    print(f"CUB: {FEATURES} features, {ATTRIBUTES} attributes; synthesis into a file: {rate:,.0f} features/s")
     head = ["work", "usual ms", "ours ms", "ours, to a file ms", "least ms", "speed-up"]
     print_table(
         head,

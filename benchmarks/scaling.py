@@ -10,17 +10,18 @@ import torch
 
 from benchmarks.timing import interleave, machine, print_table
 from cwgan.config import ClassifierConfig, GanConfig
+from cwgan.gan import losses
 from cwgan.gan.networks import Generator, Regressor, SoftmaxClassifier, freeze
 from cwgan.gan.supervised import fit
 from cwgan.gan.synthesis import synthesize
-from cwgan.gan.training import SeenRows, build_gan, losses, train_gan
+from cwgan.gan.training import SeenRows, build_gan, train_gan
 from cwgan.scoring.metrics import per_class_accuracy
 
 BASE = {"rows": 1024, "classes": 100, "attributes": 256, "features": 1024, "hidden": 1024}
 
 
 def works(sizes: dict[str, int]) -> dict[str, Callable[[], object]]:
-    """Return the stages' inner work at some sizes: an epoch of the GAN, a synthesis, an epoch of the classifier, a scoring."""
+    """Return the stages' inner work at some sizes: GAN epoch, synthesis, classifier epoch, scoring."""
     rng = torch.Generator().manual_seed(0)
     seen = sizes["classes"] * 3 // 4
     features = torch.rand(sizes["rows"], sizes["features"], generator=rng)
@@ -29,12 +30,11 @@ def works(sizes: dict[str, int]) -> dict[str, Callable[[], object]]:
     data = SeenRows(
         features, labels, torch.arange(sizes["rows"]), attributes, torch.arange(seen, sizes["classes"])
     )
-    judges = (
-        freeze(Regressor(sizes["features"], sizes["attributes"], rng)),
-        freeze(SoftmaxClassifier(sizes["features"], torch.arange(seen), rng)),
-    )
+    regressor = freeze(Regressor(sizes["features"], sizes["attributes"], rng))
+    monitor = freeze(SoftmaxClassifier(sizes["features"], torch.arange(seen), rng))
     config = GanConfig(hidden_size=sizes["hidden"], epochs=10**6)
-    gan = train_gan(build_gan(sizes["features"], sizes["attributes"], config, rng, *judges), data)
+    gan = build_gan(sizes["features"], sizes["attributes"], config, rng, regressor, monitor)
+    curve = train_gan(gan, data)
     generator = Generator(
         sizes["attributes"], sizes["attributes"], sizes["hidden"], sizes["features"], 0.2, rng
     )
@@ -51,7 +51,7 @@ def works(sizes: dict[str, int]) -> dict[str, Callable[[], object]]:
     )
     classes = torch.arange(sizes["classes"])
     return {
-        "GAN epoch": lambda: next(gan),
+        "GAN epoch": lambda: next(curve),
         "synthesis": lambda: list(synthesize(generator, attributes, wanted, rng)),
         "classifier epoch": lambda: next(epochs),
         "scoring": lambda: per_class_accuracy(labels, labels, classes),

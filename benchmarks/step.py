@@ -1,6 +1,6 @@
 """One critic step and one generator step: ours against the usual way, and against what the machine could do.
 
-The usual way, as in public f-CLSWGAN code: inputs concatenated, three backward calls for the critic, the penalty by
+The usual way, as in public f-CLSWGAN code: inputs concatenated, autograd on both losses, the penalty by
 double backward, Adam with its default implementation.
 
 Run: python -m benchmarks.step [--quick]
@@ -12,10 +12,10 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from benchmarks.timing import elsewhere, interleave, machine, print_table
 from cwgan.config import GanConfig
+from cwgan.gan import losses
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
 from cwgan.gan.training import SeenRows, build_gan, critic_step, generator_step
 from cwgan.machine import PRECISIONS, set_up
@@ -32,55 +32,48 @@ BOUNDS = {
     "float32": {"bound": torch.float32},
     "bfloat16": {"bound": torch.float32, "strict bound": torch.bfloat16},
 }
-"""Type of the matrices whose products are timed for a bound. The strict one does not count rounding, nor float32 gradients."""
+"""Type of the matrices multiplied for a bound; the strict one has no rounding and no float32 gradients."""
 
 CONFIG = GanConfig(hidden_size=HIDDEN, batch_size=BATCH)
+WEIGHTS = {"cycle": CONFIG.cycle_weight, "unseen_cycle": 0.0, "classification": 0.0}
+
+
+class Concatenated(nn.Sequential):
+    """A network over two inputs side by side, as public code writes it."""
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        return super().forward(torch.cat([first, second], 1)).squeeze(1)
 
 
 class UsualStep:
-    """The reference: the same mathematics written the usual way."""
+    """The reference: autograd on the definition of the losses, and Adam as it comes."""
 
-    def __init__(self, features: int, attributes: int) -> None:
-        self.generator = nn.Sequential(
-            nn.Linear(2 * attributes, HIDDEN), nn.LeakyReLU(0.2), nn.Linear(HIDDEN, features), nn.ReLU()
-        )
-        self.critic = nn.Sequential(
-            nn.Linear(features + attributes, HIDDEN), nn.LeakyReLU(0.2), nn.Linear(HIDDEN, 1)
-        )
+    def __init__(self, features: int, attributes: int, classes: int) -> None:
+        hidden, rng = nn.Linear(2 * attributes, HIDDEN), torch.Generator().manual_seed(0)
+        self.generator = Concatenated(hidden, nn.LeakyReLU(0.2), nn.Linear(HIDDEN, features), nn.ReLU())
+        hidden = nn.Linear(features + attributes, HIDDEN)
+        self.critic = Concatenated(hidden, nn.LeakyReLU(0.2), nn.Linear(HIDDEN, 1))
         self.regressor = nn.Linear(features, attributes).requires_grad_(False)
+        self.monitor = freeze(SoftmaxClassifier(features, torch.arange(classes), rng))
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), 1e-4, betas=(0.5, 0.999))
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), 1e-4, betas=(0.5, 0.999))
 
-    def critic_step(self, real: Tensor, attributes: Tensor) -> Tensor:
-        for parameter in self.critic.parameters():
-            parameter.requires_grad = True
-        self.critic.zero_grad()
-        real_score = self.critic(torch.cat([real, attributes], 1)).mean()
-        real_score.backward(torch.tensor(-1.0))
-        fake = self.generator(torch.cat([attributes, torch.randn_like(attributes)], 1))
-        fake_score = self.critic(torch.cat([fake.detach(), attributes], 1)).mean()
-        fake_score.backward(torch.tensor(1.0))
-        mix = torch.rand(len(real), 1)
-        mixed = (mix * real + (1 - mix) * fake.detach()).requires_grad_()
-        scores = self.critic(torch.cat([mixed, attributes], 1))
-        slope = torch.autograd.grad(
-            scores, mixed, torch.ones_like(scores), create_graph=True, retain_graph=True
-        )[0]
-        penalty = ((slope.norm(2, dim=1) - 1) ** 2).mean() * 10
-        penalty.backward()
+    def critic_step(self, real: Tensor, attributes: Tensor) -> None:
+        self.critic.requires_grad_().zero_grad()
+        fake = self.generator(attributes, torch.randn_like(attributes)).detach()
+        terms = losses.critic_loss(self.critic, real, fake, attributes, torch.rand(len(real), 1), 10.0)
+        (-terms["wasserstein"]).backward()  # one call per term, as in public code
+        (10.0 * terms["gradient_penalty"]).backward()
         self.critic_optimizer.step()
-        return fake_score - real_score + penalty
 
-    def generator_step(self, attributes: Tensor) -> Tensor:
-        for parameter in self.critic.parameters():
-            parameter.requires_grad = False
+    def generator_step(self, attributes: Tensor, labels: Tensor) -> None:
+        self.critic.requires_grad_(False)
         self.generator.zero_grad()
-        fake = self.generator(torch.cat([attributes, torch.randn_like(attributes)], 1))
-        loss = -self.critic(torch.cat([fake, attributes], 1)).mean()
-        loss = loss + 0.01 * functional.mse_loss(self.regressor(fake), attributes)
-        loss.backward()
+        fake = self.generator(attributes, torch.randn_like(attributes))
+        networks = self.critic, self.regressor, self.monitor
+        terms = losses.generator_loss(*networks, fake, attributes, labels, WEIGHTS, losses.cycle)
+        terms["generator"].backward()
         self.generator_optimizer.step()
-        return loss
 
 
 def least_seconds(
@@ -88,11 +81,11 @@ def least_seconds(
 ) -> dict[str, float]:
     """Return the bound of both steps: the products that cannot be avoided, and Adam's traffic.
 
-    Per row, in multiples of hidden x features (F) and hidden x attributes (A): the critic's step needs the fake
-    (F + 2A), two hidden layers (2F + A), the slope (F), the way back through it (F) and the weights' gradients (3F + A);
-    the generator's needs the fake (F + 2A), the critic there and back (2F + A), and its own gradients (2F + 2A), and
-    attributes x features three times less one for the regressor there and back. Adam reads weight, gradient and two
-    moments and writes weight and moments: seven numbers of four bytes per parameter.
+    Per row, in multiples of hidden x features (F) and hidden x attributes (A): the critic's step needs the
+    fake (F + 2A), two hidden layers (2F + A), the slope (F), the way back through it (F) and the weights'
+    gradients (3F + A). The generator's needs the fake (F + 2A), the critic there and back (2F + A), its own
+    gradients (2F + 2A), and attributes x features twice for the regressor there and back. Adam reads weight,
+    gradient and two moments and writes weight and moments: seven numbers of four bytes per parameter.
     """
     wide, narrow = 2 * BATCH * HIDDEN * features, 2 * BATCH * HIDDEN * attributes
     critic_parameters = HIDDEN * (features + attributes)
@@ -105,7 +98,7 @@ def least_seconds(
 
 
 def machine_rates(features: int, dtype: torch.dtype) -> tuple[float, float]:
-    """Measure the best product rate of matrices of a type at the step's shapes [flop/s], and fused Adam's traffic [byte/s]."""
+    """Measure the best rate of products at the step's shapes [flop/s], and fused Adam's traffic [byte/s]."""
     rows, weight, errors = (
         torch.rand(*shape).to(dtype)
         for shape in ((2 * BATCH, features), (HIDDEN, features), (2 * BATCH, HIDDEN))
@@ -144,11 +137,9 @@ def our_steps(sizes: tuple[int, int, int, int], precision: str) -> dict[str, Cal
     set_up(torch.get_num_threads(), precision)
     features, attributes, _, seen = sizes
     data, rng = random_rows(*sizes), torch.Generator().manual_seed(0)
-    judges = (
-        freeze(Regressor(features, attributes, rng)),
-        freeze(SoftmaxClassifier(features, torch.arange(seen), rng)),
-    )
-    gan = build_gan(features, attributes, CONFIG, rng, *judges)
+    regressor = freeze(Regressor(features, attributes, rng))
+    monitor = freeze(SoftmaxClassifier(features, torch.arange(seen), rng))
+    gan = build_gan(features, attributes, CONFIG, rng, regressor, monitor)
     return {
         "critic": lambda: critic_step(gan, data, torch.randint(ROWS, (BATCH,), generator=rng)),
         "generator": lambda: generator_step(gan, data, torch.randint(ROWS, (BATCH,), generator=rng)),
@@ -157,18 +148,17 @@ def our_steps(sizes: tuple[int, int, int, int], precision: str) -> dict[str, Cal
 
 def usual_steps(sizes: tuple[int, int, int, int]) -> dict[str, Callable[[], object]]:
     """Return the usual critic step and generator step, each on a batch drawn anew."""
-    data, usual = random_rows(*sizes), UsualStep(*sizes[:2])
+    data, usual = random_rows(*sizes), UsualStep(*sizes[:2], classes=sizes[3])
 
-    def critic() -> Tensor:
-        chosen = torch.randint(ROWS, (BATCH,))
-        return usual.critic_step(data.features[chosen], data.attributes[data.labels[chosen]])
+    def critic() -> None:
+        rows = torch.randint(ROWS, (BATCH,))
+        usual.critic_step(data.features[rows], data.attributes[data.labels[rows]])
 
-    return {
-        "critic": critic,
-        "generator": lambda: usual.generator_step(
-            data.attributes[data.labels[torch.randint(ROWS, (BATCH,))]]
-        ),
-    }
+    def generator() -> None:
+        labels = data.labels[torch.randint(ROWS, (BATCH,))]
+        usual.generator_step(data.attributes[labels], labels)
+
+    return {"critic": critic, "generator": generator}
 
 
 def measure(
@@ -176,7 +166,7 @@ def measure(
 ) -> dict[str, dict[str, float]]:
     """Time both steps at every shape and print the table.
 
-    Ours run in a process that is set up as `entrypoints.launch` sets up the program's, the usual ones in a plain one.
+    Ours run in a process that is set up as the program's, the usual ones in a plain one.
 
     Args:
         blocks: of timing.

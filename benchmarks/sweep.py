@@ -1,4 +1,4 @@
-"""What a sweep costs beside training and scoring, and how workers scale: a real sweep on the built-in numbers, over and over.
+"""What a sweep costs beside training and scoring, and how workers scale: real sweeps on the built-in numbers.
 
 Run: python -m benchmarks.sweep [SQLAlchemy URL of an empty PostgreSQL database]
 """
@@ -57,7 +57,7 @@ def measure(workers: int, storage: str, folder: Path) -> dict[str, float]:
     busy: dict[str, list[optuna.trial.FrozenTrial]] = {}
     for trial in trials:
         busy.setdefault(trial.user_attrs["worker"], []).append(trial)
-    # From a worker's first trial to its last: what is neither training nor scoring is what the sweep itself costs.
+    # From a worker's first trial to its last: what is neither training nor scoring is the cost of the sweep.
     spans = [
         (max(trial.datetime_complete for trial in own) - min(trial.datetime_start for trial in own))
         for own in busy.values()

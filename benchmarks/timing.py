@@ -1,4 +1,4 @@
-"""Timing that can be believed on a noisy machine: warm-up, interleaved blocks, medians, ratios within one run."""
+"""Timing to believe on a noisy machine: warm-up, interleaved blocks, medians, ratios within one run."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def interleave(works: Works, blocks: int, repeats: int = 1) -> dict[str, float]:
 def elsewhere(
     environment: Mapping[str, str], make: Callable[..., Works], *arguments: object
 ) -> Iterator[Callable[[str], None]]:
-    """Keep works in a process of their own; yield a function that does one of them, by name, and returns when it is done.
+    """Keep works in a process of their own; yield a function that does one of them, by name.
 
     Args:
         environment: what the process is started with besides this one's variables.
@@ -86,7 +86,8 @@ def machine() -> str:
         (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor(),
     )
-    return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    return f"{model}, {torch.get_num_threads()} threads, {versions}"
 
 
 def print_table(head: list[str], rows: list[list[str]]) -> None:

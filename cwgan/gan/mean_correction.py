@@ -18,7 +18,7 @@ def predict_means(
     """Return the mean of every class: of its rows if it has any, else as kernel ridge regression predicts it.
 
     m(a) = m0 + k(a) (K + ridge I)^-1 (M - m0), with M the means of the classes that have rows, m0 their mean,
-    and K and k(a) the cosines of their attributes with one another and with a, all less their mean.
+    and K and k(a) the cosines of their attributes with one another and with a, after subtracting their mean.
 
     Args:
         features, labels: the training rows.

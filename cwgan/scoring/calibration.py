@@ -1,15 +1,15 @@
 """The seen-unseen curve, the area under it, and calibrated stacking.
 
-A classifier over all classes answers with the best seen class where its logit beats the best unseen one by more
+A classifier over all classes answers with the best seen class if its logit beats the best unseen one by more
 than a bias gamma, which is 0 unless it is calibrated:
 
     margin(x) = max_seen logit - max_unseen logit,      answer seen  <=>  margin(x) > gamma
 
-Sweeping gamma from minus to plus infinity moves S from its largest value down to 0 and U from 0 up to T1. Both are
-step functions that change only at margins of scored rows, so the whole curve is one sort.
+As gamma goes from minus to plus infinity, S falls from its largest value to 0 and U rises from 0 to T1. Both
+are step functions that change only at margins of scored rows, so the whole curve is one sort.
 
-Source: Chao et al. 2016, An Empirical Study and Analysis of Generalized Zero-Shot Learning for Object Recognition in
-the Wild, sections 3.2 and 3.3 (arXiv 1605.04253).
+Source: Chao et al. 2016, An Empirical Study and Analysis of Generalized Zero-Shot Learning for Object
+Recognition in the Wild, sections 3.2 and 3.3 (arXiv 1605.04253).
 """
 
 from dataclasses import dataclass
@@ -20,13 +20,17 @@ from torch import Tensor
 
 from cwgan.scoring.metrics import harmonic_mean
 
+Margins = Float[Tensor, " rows"]
+Mask = Bool[Tensor, " rows"]
+Labels = Int64[Tensor, " rows"]
+
 
 @dataclass(frozen=True)
 class SeenUnseenCurve:
     """S and U as functions of the bias, one point per interval of biases that give the same answers.
 
     Args:
-        gammas: a bias inside each interval, ascending: the middle of bounded ones, one beyond the last margin at both ends.
+        gammas: a bias inside each interval, ascending: the middle; at both ends one beyond the last margin.
         seen, unseen: S and U with that bias.
     """
 
@@ -46,12 +50,7 @@ class SeenUnseenCurve:
         return self.gammas[torch.where(total > 0, product / total, 0.0).argmax()].item()
 
 
-def seen_unseen_curve(
-    margins: Float[Tensor, " rows"],
-    hits: Bool[Tensor, " rows"],
-    labels: Int64[Tensor, " rows"],
-    is_unseen: Bool[Tensor, " rows"],
-) -> SeenUnseenCurve:
+def seen_unseen_curve(margins: Margins, hits: Mask, labels: Labels, is_unseen: Mask) -> SeenUnseenCurve:
     """Return S and U for every bias, as means over classes of the share of rows answered rightly.
 
     Args:
@@ -76,13 +75,9 @@ def seen_unseen_curve(
 
 
 def calibrated_scores(
-    margins: Float[Tensor, " rows"],
-    hits: Bool[Tensor, " rows"],
-    labels: Int64[Tensor, " rows"],
-    is_unseen: Bool[Tensor, " rows"],
-    gamma: float,
+    margins: Margins, hits: Mask, labels: Labels, is_unseen: Mask, gamma: float
 ) -> dict[str, float]:
-    """Return calibrated_S, calibrated_U, calibrated_H and gamma: the scores with a bias taken from the seen logits.
+    """Return calibrated_S, calibrated_U, calibrated_H and gamma: scores with a bias off the seen logits.
 
     Args:
         margins, hits, labels, is_unseen: as for `seen_unseen_curve`.
@@ -90,15 +85,11 @@ def calibrated_scores(
     """
     answered = hits & ((margins <= gamma) == is_unseen)
     seen, unseen = (class_mean(answered[side], labels[side]) for side in (~is_unseen, is_unseen))
-    return {
-        "calibrated_S": seen,
-        "calibrated_U": unseen,
-        "calibrated_H": harmonic_mean(seen, unseen),
-        "gamma": gamma,
-    }
+    harmonic = harmonic_mean(seen, unseen)
+    return {"calibrated_S": seen, "calibrated_U": unseen, "calibrated_H": harmonic, "gamma": gamma}
 
 
-def class_mean(rows: Bool[Tensor, " rows"], labels: Int64[Tensor, " rows"]) -> float:
+def class_mean(rows: Mask, labels: Labels) -> float:
     """Return the mean over classes of the share of their rows that are true."""
     counts = torch.bincount(labels)
     shares = torch.bincount(labels[rows], minlength=len(counts)).double() / counts

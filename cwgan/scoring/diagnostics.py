@@ -24,8 +24,8 @@ def class_distances(
         real, synthetic: features; every class of the one must be among those of the other.
         real_labels, synthetic_labels: their classes.
 
-    Source: Dowson and Landau 1982, The Fréchet distance between multivariate normal distributions; as a score of
-    generators Heusel et al. 2017 (arXiv 1706.08500).
+    Source: Dowson and Landau 1982, The Fréchet distance between multivariate normal distributions; as a score
+    of generators Heusel et al. 2017 (arXiv 1706.08500).
     """
     distances, frechet = [], []
     for label in real_labels.unique():

@@ -54,7 +54,7 @@ def test_calibrated_scores_leaks_and_ausuc_follow_from_the_margins(rng: torch.Ge
     assert [plain[f"calibrated_{name}"] for name in "SUH"] == [plain[name] for name in "SUH"]
     assert [given["calibrated_S"], given["calibrated_U"], given["gamma"]] == [0.75, 0.75, 1.0]
     assert [chosen["calibrated_H"], chosen["gamma"]] == [0.75, 2.5], "any bias from 1 to 4, so the middle"
-    # S stays at 0.75 up to U = 0.75; the two rows of margin 4 then change sides together, to S = 0.5 and U = 1.
+    # S stays at 0.75 up to U = 0.75; the two rows of margin 4 then change sides together: S = 0.5 and U = 1.
     assert plain["AUSUC"] == pytest.approx(0.75 * 0.75 + 0.25 * (0.75 + 0.5) / 2)
 
 
