@@ -62,7 +62,7 @@ class Job:
         """Run a training to its end: show its progress, log its terms as <stage>/<term>, save it where due.
 
         `stage` is also its section of the configuration, `curve` yields the terms of one epoch after another,
-        `tensors` returns what a savepoint holds (without it there is none), `done` epochs were trained before.
+        `tensors` returns what a savepoint holds (none without it), `done` epochs were trained before.
         """
         options = getattr(self.config, stage)
         saves = Savepoints(self.folder / "checkpoints", stage, options.save) if tensors else None
