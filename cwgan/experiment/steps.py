@@ -16,9 +16,6 @@ from cwgan.stages.job import HEADLINE, Job, load_data
 from cwgan.stages.train import train
 from cwgan.tracking import Run
 
-IMAGINED = 4
-"""Rows of every unseen class in the picture of what the generator imagines."""
-
 Files = Mapping[str, Path]
 """The local files of the references that were given, by name."""
 
@@ -87,8 +84,7 @@ def generate_and_draw(job: Job, gan_file: Path) -> Path:
     """Write synthetic.h5 and, for the built-in data, draw what the generator imagines; return the file."""
     path, generator = generate(job, gan_file)
     if job.config.data.path == "numbers":
-        labels = job.dataset.unseen_classes.repeat_interleave(IMAGINED)
-        rows = make_rows(job, generator, labels, "imagine")
+        rows = make_rows(job, generator, job.dataset.unseen_classes.repeat_interleave(4), "imagine")
         figures.draw_imagined(job.folder / "imagined_numbers.png", rows, job.dataset, *IMAGE_SHAPE)
     return path
 

@@ -26,8 +26,7 @@ from cwgan.stages.results import write_results
 def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
     """Fit the final classifier on real and synthetic rows, score it, and write it, results and predictions.
 
-    Raises:
-        InputError: the file is of other sizes or classes, or cannot be used as the configuration wants.
+    InputError if the file is of other sizes or classes, or cannot be used as the configuration wants.
     """
     features, labels = _read_rows(job.config, job.dataset, synthetic_file)
     classifier, curve = _begin_fit(job.config, job.dataset, features, labels, synthetic_file)

@@ -38,14 +38,7 @@ Log = Callable[[Mapping[str, float], int], None]
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage works with.
-
-    Args:
-        config: the parameters of all stages.
-        dataset: as `load_data` returns it.
-        folder: receives the stage's files.
-        log: takes its curves and scores.
-    """
+    """What a stage works with: all parameters, the data set, a folder for its files, a log for its scores."""
 
     config: Config
     dataset: GzslDataset
@@ -68,11 +61,8 @@ class Job:
     ) -> None:  # fmt: skip
         """Run a training to its end: show its progress, log its terms as <stage>/<term>, save it where due.
 
-        Args:
-            stage: its name, which is that of its section of the configuration.
-            curve: yields the terms of one epoch after another.
-            tensors: returns what a savepoint holds; without it none is written.
-            done: epochs trained before.
+        `stage` is also its section of the configuration, `curve` yields the terms of one epoch after another,
+        `tensors` returns what a savepoint holds (none without it), `done` epochs were trained before.
         """
         options = getattr(self.config, stage)
         saves = Savepoints(self.folder / "checkpoints", stage, options.save) if tensors else None
