@@ -1,4 +1,4 @@
-"""Search the setting of highest H on validation classes; one parent run a study, a child run a trial, any number of workers."""
+"""Search the setting of highest H on validation classes; a parent run for the study, a child run a trial."""
 
 import sys
 

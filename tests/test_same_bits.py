@@ -1,7 +1,8 @@
 """The same bits as before the package was rebuilt: weights, synthetic rows and scores of two short roads.
 
-The digests were taken at commit a6d4b7b. The arithmetic is held to instructions that every x86-64 processor has, so that
-they hold on all of them; PyTorch's own choice of instructions gives other last digits on another kind of processor.
+The digests were taken at commit a6d4b7b. The arithmetic is held to instructions that every x86-64 processor
+has, so that they hold on all of them; PyTorch's own choice of instructions gives other last digits on another
+kind of processor.
 """
 
 import hashlib

@@ -1,12 +1,12 @@
 """GANs that are trained once and scored many times, kept on disk under a hash of all that affects their weights.
 
 A search varies what shapes the GAN (such as the cycle weight) and what comes after it (such as the number of
-synthetic rows). All settings of one GAN are scored on the same kept generators. A training that was killed goes on
-from its last scored epoch, bit for bit.
+synthetic rows). All settings of one GAN are scored on the same kept generators. A training that was killed
+goes on from its last scored epoch, bit for bit.
 
     <folder>/pretrained/<hash>/pretrained.safetensors   monitor and regressor, for all GANs of a seed
-    <folder>/gan/<hash>/generator-0003.safetensors      of scored epochs, and those that gan.snapshots asks for
-    <folder>/gan/<hash>/state.safetensors               what training goes on from; gone once it has ended
+    <folder>/gan/<hash>/generator-0003.safetensors      of scored epochs, and those that gan.snapshots asks
+    for <folder>/gan/<hash>/state.safetensors               what training goes on from; gone once it has ended
 """
 
 import hashlib
@@ -82,7 +82,7 @@ class KeptGan:
         return self.find_folder("gan") / f"generator-{epoch:04d}.safetensors"
 
     def find_folder(self, kind: str) -> Path:
-        """Return the folder of the GAN or of its pretrained networks, by a hash of all that affects their weights."""
+        """Return the folder of the GAN, or of its pretrained networks, by a hash of what shapes them."""
         config, dataset = self.job.config, self.job.dataset
         facts = {
             key: value for key, value in flatten(to_dict(config)).items() if key.startswith(SHAPING[kind])
@@ -109,9 +109,9 @@ def train_and_score(job: Job, seeds: Sequence[int]) -> Iterator[tuple[int, dict[
     """Train as far as need be and score at every scored epoch; means over the GANs of some seeds.
 
     Yields:
-        The epoch; the validation scores by logged name, with the last terms of a GAN that was trained for them as
-        gan/<term>, and so far gan_trainings begun, seconds/training and seconds/scoring of all seeds together;
-        and whether to go on is to train on.
+        The epoch; the validation scores by logged name, with the last terms of a GAN that was trained for
+        them as gan/<term>, and so far gan_trainings begun, seconds/training and seconds/scoring of all seeds
+        together; and whether to go on is to train on.
     """
     gans = [KeptGan(replace(job, config=override(job.config, {"seed": seed}))) for seed in seeds]
     ends = [gan.find_generator(job.config.gan.epochs) for gan in gans]

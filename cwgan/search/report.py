@@ -1,4 +1,4 @@
-"""What a sweep leaves on its parent run: the best setting, the evidence for it, and pictures; all read off the study."""
+"""What a sweep leaves on its parent run: the best setting, evidence and pictures, read off the study."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -130,7 +130,7 @@ def list_trials(
 
 
 def draw_pictures(folder: Path, study: Study) -> None:
-    """Draw how the search went and what each parameter is worth: final values of completed trials, pruned ones apart."""
+    """Draw final values of completed trials over time and over each parameter; pruned ones as crosses."""
     complete, pruned = (filter_state(study.list_trials(), state) for state in ("COMPLETE", "PRUNED"))
     title, values = f"{study.options.objective} on validation classes", [trial.value or 0 for trial in pruned]
     cross = {"marker": "x", "color": GREY, "label": "pruned: its last value"}

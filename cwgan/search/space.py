@@ -6,7 +6,7 @@ synthetic rows per unseen class, the first of that list.
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +20,8 @@ COUNT = "generate.counts"
 AFTER_THE_GAN = ("generate.", "classifier.")  # settings that differ in nothing else share one GAN
 SECTIONS = ("data.", "monitor.", "regressor.", "gan.", "generate.", "classifier.")
 FIXED = (
-    *(
-        "data.path",
-        "data.name",
-        "data.attributes",
-        "data.seed",
-        "data.holdout",
-        "monitor.train",
-        "monitor.save.",
-    ),
-    *("regressor.train", "regressor.save.", "gan.train", "gan.save.", "gan.score_every"),
+    *("data.path", "data.name", "data.attributes", "data.seed", "data.holdout", "monitor.train"),
+    *("monitor.save.", "regressor.train", "regressor.save.", "gan.train", "gan.save.", "gan.score_every"),
     *("generate.domain", "generate.merge", "generate.npy", "classifier.domain", "classifier.gamma"),
 )
 """Parameters that decide what is measured rather than how well, or that a search chooses by itself."""
@@ -43,12 +35,15 @@ Point = Mapping[str, Value]
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; whole ones where `is_whole`; on a logarithmic scale where `log`."""
+    """Numbers from `low` to `high`, both included; whole ones if `is_whole`; searched by ratios if `log`."""
 
     low: float
     high: float
     log: bool
     is_whole: bool
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
 
 
 @dataclass(frozen=True)
@@ -56,6 +51,9 @@ class Choices:
     """A few values without an order."""
 
     values: tuple[Value, ...]
+
+    def __contains__(self, value: Value) -> bool:
+        return value in self.values
 
 
 Space = Mapping[str, Range | Choices]
@@ -128,24 +126,16 @@ def _try_value(path: Path, config: Config, key: str, value: Value) -> Value:
 
 def apply_point(config: Config, point: Point) -> Config:
     """Return the configuration with the values of a point in it; errors as `override`."""
-    counts = config.generate.counts[1:]
-    return override(
-        config, {key: [value, *counts] if key == COUNT else value for key, value in point.items()}
-    )
+    counts = {COUNT: [point[COUNT], *config.generate.counts[1:]]} if COUNT in point else {}
+    return override(config, {**point, **counts})
 
 
-def find_point(config: Config, space: Space) -> dict[str, Value] | None:
+def find_point(config: Config, space: Space) -> Point | None:
     """Return the point where a configuration stands, or None where it lies outside the space."""
-    flat = flatten(to_dict(config))
-    point = {key: flat[key][0] if key == COUNT else flat[key] for key in space}
-    for key, entry in space.items():
-        if not (
-            point[key] in entry.values
-            if isinstance(entry, Choices)
-            else entry.low <= point[key] <= entry.high
-        ):
-            return None
-    return point
+    flat = flatten(to_dict(config)) | {COUNT: config.generate.counts[0]}
+    return (
+        {key: flat[key] for key in space} if all(flat[key] in entry for key, entry in space.items()) else None
+    )
 
 
 def take_gan_part(point: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,13 +143,15 @@ def take_gan_part(point: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in point.items() if not key.startswith(AFTER_THE_GAN)}
 
 
-def list_points(space: Space, limit: int = 100_000) -> list[dict[str, Value]]:
+def list_points(space: Space, limit: int = 100_000) -> list[Point]:
     """Return every point of a space, or none where it has more than the limit."""
-    if any(isinstance(entry, Range) and not entry.is_whole for entry in space.values()):
-        return []
-    sides = [
-        e.values if isinstance(e, Choices) else range(int(e.low), int(e.high) + 1) for e in space.values()
-    ]
-    if math.prod(len(side) for side in sides) > limit:
+    sides: list[Sequence[Value]] = []
+    for entry in space.values():
+        if isinstance(entry, Range) and not entry.is_whole:
+            return []
+        sides.append(
+            entry.values if isinstance(entry, Choices) else range(int(entry.low), int(entry.high) + 1)
+        )
+    if math.prod(map(len, sides)) > limit:
         return []
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*sides)]

@@ -1,9 +1,8 @@
-"""The one wall between the project and Optuna: a study in a database, which workers on any number of machines join.
+"""The one wall between the project and Optuna: a study in a database, which workers on any machine join.
 
-Optuna's relational storage numbers the trials, hears the heartbeats of workers, and repeats the trial of one that has
-fallen silent. Settings are proposed and begun under a lock of the same database, one at a time.
-
-Longer than other files, as no other may know Optuna.
+Optuna's relational storage numbers the trials, hears the heartbeats of workers, and repeats the trial of one
+that has fallen silent. Settings are proposed and begun under a lock of the same database, one at a time. This
+file is longer than others, as no other may know Optuna.
 """
 
 import copy
@@ -19,7 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -36,25 +35,25 @@ from cwgan.scoring.selection import find_best
 from cwgan.search.space import Choices, Point, Space, list_points, take_gan_part
 
 RANDOM_GANS = (
-    4  # so many GAN settings are tried, the preset's among them, before the sampler learns from results
+    4  # GAN settings that are tried, the preset's among them, before the sampler learns from results
 )
-GRACE = 6  # a worker is given up when it has been silent for so many heartbeats
-RETRIES = 3  # a trial whose worker vanished is repeated so often
+GRACE = 6  # heartbeats that a worker may miss before it is given up
+RETRIES = 3  # how often a trial is repeated whose worker vanished
 PATIENCE = 300.0  # seconds that a lost database is waited for
 STORE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 FINISHED = ("COMPLETE", "PRUNED")
-
-Attempt = (
-    optuna.Trial
-)  # under way: number and params; `report` and `set_user_attr` write down its curve and notes
-Trial = FrozenTrial  # as the database has it: number, state, value, params, user_attrs (notes), intermediate_values
-Result = TypeVar("Result")
+Attempt = optuna.Trial  # under way: `report` and `set_user_attr` write down its curve and its notes
+Trial = FrozenTrial  # as it is in the database: user_attrs are its notes, intermediate_values its curve
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker must know: the configuration that the search starts from, under the validation protocol; the space;
-    the study's name and the URL of its database; the folder of this machine's GANs; and the id of the parent run."""
+    """What a worker must know.
+
+    The configuration that the search starts from, under the validation protocol; the space; the study's name
+    and the URL of its database; the folder of this machine's GANs; and the id of the parent run, once there
+    is one.
+    """
 
     config: Config
     space: Space
@@ -75,8 +74,8 @@ def find_best_trial(trials: Sequence[Trial]) -> Trial | None:
     return complete[find_best({n: trial.value or 0.0 for n, trial in complete.items()})] if complete else None
 
 
-def repeat_while_away(call: Callable[[], Result], seconds: float = PATIENCE) -> Result:
-    """Make a call, and make it again every second while the database is away; after so many seconds a StoreError."""
+def repeat_while_away(call: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """Make a call, and again every second while the database is away; at last raise a StoreError."""
     until = time.monotonic() + seconds
     while True:
         try:
@@ -92,7 +91,7 @@ class _Storage(RDBStorage):
     """Optuna's relational storage, whose calls outlive a database that is away for a while."""
 
 
-def _outlive(call: Callable[..., Result]) -> Callable[..., Result]:
+def _outlive(call: Callable[..., Any]) -> Callable[..., Any]:
     return wraps(call)(lambda *arguments, **options: repeat_while_away(partial(call, *arguments, **options)))
 
 
@@ -102,11 +101,9 @@ for _name in [*_INNER, *(name for name in dir(BaseStorage) if not name.startswit
 
 
 class Study:
-    """A study, opened or made.
+    """A study of a task, opened or made; a database that does not answer is waited for so many seconds.
 
-    Args:
-        task: names it; its seed and the number of trials fix what is proposed after the same results.
-        patience: seconds to wait for a database that does not answer.
+    With the number of trials, the task's seed fixes what is proposed after the same results.
 
     Raises:
         InputError: a URL that is none, or a database that cannot be reached.
@@ -115,14 +112,10 @@ class Study:
     def __init__(self, task: Task, patience: float = PATIENCE) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self.name, self.space, self.options, self.seed = (
-            task.study,
-            task.space,
-            task.config.sweep,
-            task.config.seed,
-        )
-        self.worker = f"{socket.gethostname()}:{os.getpid()}"
+        self.name, self.space, self.options = task.study, task.space, task.config.sweep
+        self.seed, self.worker = task.config.seed, f"{socket.gethostname()}:{os.getpid()}"
         self._url = _read_url(task.storage)
+        self._is_sqlite = self._url.get_backend_name() == "sqlite"
         self._entries: dict[str, BaseDistribution] = {}
         for name, entry in task.space.items():
             if isinstance(entry, Choices):
@@ -148,10 +141,6 @@ class Study:
         except (StoreError, ImportError, RuntimeError) as error:
             allowed = f"a database that answers ({str(error).splitlines()[0]})"
             raise _refuse(self._url.render_as_string(), allowed) from None
-
-    @property
-    def _is_sqlite(self) -> bool:
-        return self._url.get_backend_name() == "sqlite"
 
     @contextmanager
     def lock(self, name: str = "", patience: float = PATIENCE) -> Iterator[None]:
@@ -195,7 +184,7 @@ class Study:
         return self._study.get_trials(deepcopy=False)
 
     def count_asked(self) -> int:
-        """Return how many trials are to be finished: those asked for, or as many as the space has points that work."""
+        """Return how many trials are to be finished: those asked for, or all points that do not break."""
         if not (points := list_points(self.space)):
             return self.options.trials
         failed = [trial.params for trial in filter_state(self.list_trials(), "FAIL")]
@@ -208,13 +197,13 @@ class Study:
     def attempt(
         self, objective: Callable[[Attempt], float], choose_fixed: Callable[[list[Trial]], Point]
     ) -> Trial | None:
-        """Try one setting, one that waits in the queue or a new one, unless finished and running ones are enough.
+        """Try the setting that waits in the queue or a new one, unless finished and running ones are enough.
 
-        An error of the objective is noted and fails the trial. A trial that ends through no fault of its setting, as
-        by an interruption, goes back into the queue.
+        An error of the objective is noted and fails the trial. A trial that ends through no fault of its
+        setting, as by an interruption or a `StoreError`, goes back into the queue.
 
         Args:
-            objective: returns the trial's value; raises a `StoreError` for what is not the setting's fault.
+            objective: returns the trial's value.
             choose_fixed: from all trials, the parameters that a new setting takes over.
 
         Returns:
@@ -266,7 +255,7 @@ class Study:
         return filter_state(self.list_trials(), "FAIL")
 
     def plot(self, kind: str, **options: Any) -> Any:
-        """Return the axes of one of Optuna's pictures: optimization_history, slice, contour or param_importances."""
+        """Return the axes of Optuna's picture optimization_history, slice, contour or param_importances."""
         return getattr(optuna.visualization.matplotlib, f"plot_{kind}")(self._study, **options)
 
     def _propose(self, trials: Sequence[Trial], fixed: Point) -> Point:

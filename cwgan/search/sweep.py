@@ -1,4 +1,4 @@
-"""The sweep: workers try settings for a study, whoever sees it done reports, and the final models are trained once."""
+"""The sweep: workers try settings for a study; whoever sees it done reports and trains the final models."""
 
 import dataclasses
 import hashlib
@@ -24,27 +24,9 @@ from cwgan.search.worker import SweepError, run_workers, work
 from cwgan.stages.job import load_data
 
 NOT_DECIDING = (
-    *(
-        "data.path",
-        "data.name",
-        "data.attributes",
-        "threads",
-        "device",
-        "experiment",
-        "run_name",
-        "seeds",
-        "select",
-    ),
-    *(
-        "protocol",
-        "sweep.trials",
-        "sweep.space",
-        "sweep.workers",
-        "sweep.study",
-        "sweep.storage",
-        "sweep.folder",
-    ),
-    *("sweep.heartbeat", "sweep.final"),
+    *("data.path", "data.name", "data.attributes", "threads", "device", "experiment", "run_name", "seeds"),
+    *("select", "protocol", "sweep.trials", "sweep.space", "sweep.workers", "sweep.study", "sweep.storage"),
+    *("sweep.folder", "sweep.heartbeat", "sweep.final"),
 )
 """Parameters that may differ between the commands of one study; the digest stands for the data."""
 
@@ -132,7 +114,7 @@ def check_same_study(study: Study, facts: dict[str, Any]) -> None:
 
 
 def train_final(run: tracking.Run, config: Config, study: Study) -> None:
-    """Train the best and the preset's own setting under the final protocol, over `seeds`, if that is not done."""
+    """Train the best and the preset's own setting under the final protocol, over `seeds`, if not yet done."""
     best, seeds = find_best_trial(study.list_trials()), config.seeds or [config.seed]
     done = study.read_note("final") or {}
     if best is None or (done.get("trial"), done.get("seeds")) == (best.number, seeds):

@@ -33,7 +33,7 @@ class SweepError(OSError):
 
 
 def run_workers(task: Task) -> None:
-    """Keep as many processes at work as are asked for until the study is done; start again one that was killed."""
+    """Keep `sweep.workers` processes at work until the study is done; start again one that was killed."""
     if task.config.threads:
         os.environ["OMP_NUM_THREADS"] = str(task.config.threads)
 
@@ -135,9 +135,8 @@ def _try(task: Task, attempt: Attempt, data: dict[str, GzslDataset], scratch: Pa
     tags = {"trial_number": str(attempt.number), "gan": gan, "study": task.study}
     settings = {name: str(value) for name, value in attempt.params.items()}
     try:
-        with tracking.run(
-            f"trial {attempt.number}", config, (), settings, scratch, parent=task.parent
-        ) as run:
+        opened = tracking.run(f"trial {attempt.number}", config, (), settings, scratch, parent=task.parent)
+        with opened as run:
             attempt.set_user_attr("run_id", run.run_id)
             run.tag({**tags, "worker": attempt.user_attrs["worker"]})
             try:
@@ -148,7 +147,8 @@ def _try(task: Task, attempt: Attempt, data: dict[str, GzslDataset], scratch: Pa
                 write_text(run.folder / "traceback.txt", traceback.format_exc())
                 raise
     except tracking.STORE_ERRORS as error:  # no fault of the setting
-        raise StoreError(f"MLflow at {tracking.store_uri()}: {str(error).splitlines()[0]}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise StoreError(f"MLflow at {tracking.store_uri()}: {reason}") from error
 
 
 def _score(run: tracking.Run, attempt: Attempt, job: Job, seeds: list[int]) -> float:

@@ -70,7 +70,7 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
 
 
 def begin_gan(job: Job, source: Checkpoint) -> Gan:
-    """Return the GAN with the pretrained networks of a checkpoint, and as the checkpoint left it if it is a GAN's."""
+    """Return a GAN with a checkpoint's pretrained networks; if it is a GAN's, as the checkpoint left it."""
     monitor, regressor = freeze(load_classifier(source, "monitor")), freeze(load_regressor(source))
     sizes = job.dataset.feature_size, job.dataset.attribute_size
     rng, device = stage_rng(job.config.seed, "gan"), find_device(job.config.device)

@@ -1,4 +1,4 @@
-"""The files in deploy/: held against their published schemas and the program's own parser, and their commands run, without an engine."""
+"""The files in deploy/ against their published schemas and the program's parser; their commands are run."""
 
 import fnmatch
 import json
@@ -38,7 +38,7 @@ TINY = "--monitor.epochs 1 --regressor.epochs 1 --gan.epochs 1 --gan.hidden_size
 
 
 def services(**variables: str) -> dict[str, Any]:
-    """Return what Compose would start, with variables filled in as Compose does it: in the text, an empty one taking its default."""
+    """Return what Compose would start, with variables filled in as it does: an empty one takes its default."""
 
     def fill(found: re.Match[str]) -> str:
         name, default, message = found.groups()

@@ -1,4 +1,4 @@
-"""Kept GANs: the very generators and scores of a training of their own, whatever interrupted or preceded them."""
+"""Kept GANs: the generators and scores of a training of their own, whatever interrupted them."""
 
 import pickle
 import subprocess

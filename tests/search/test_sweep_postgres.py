@@ -1,4 +1,4 @@
-"""A sweep on several machines: a real PostgreSQL, a real MLflow server, three commands, a killed worker, a lost database."""
+"""A sweep on several machines: real servers, three commands, a killed worker, and a lost database."""
 
 import os
 import signal
