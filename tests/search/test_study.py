@@ -222,7 +222,8 @@ def test_a_trial_given_up_meanwhile_stays_failed_is_repeated_and_its_worker_goes
     def given_up(attempt):
         assert not study.is_done()
         study._study.tell(attempt.number, state=TrialState.FAIL)
-        if attempt.number:  # so that it is noticed before the end
+        if attempt.number:  # another worker sees to it, and this one notices before the end
+            study._put_back_if_lost(attempt.number, RETRIES)
             attempt.report(0.5, 1)
         return 0.5
 
@@ -240,8 +241,7 @@ def objective(attempt):
     say_and_wait()
 Study(task).attempt(objective, lambda trials: {})
 """
-    task = make_task(tmp_path, trials=1)
-    study = Study(task)
+    study = Study(task := make_task(tmp_path, trials=1))
     with start(task, body) as worker:
         worker.kill()
     killed = time.monotonic()
