@@ -100,7 +100,7 @@ def describe_best(best: Trial, config: Config, study: Study) -> tuple[str, dict[
 
 def describe_trial(trial: Trial, study: Study) -> str:
     """Return one line on what a trial came to, and how far the study is."""
-    trials, value = study.list_trials(), trial.user_attrs.get("error", "lost, and repeated")
+    trials, value = study.list_trials(), trial.user_attrs.get("error") or "lost, and repeated"
     if trial.value is not None:
         value = f"{study.options.objective} {100 * trial.value:.1f} %"
     done = f"{len(filter_state(trials, *FINISHED)):>3}/{study.count_asked()} trial {trial.number}"

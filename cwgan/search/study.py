@@ -130,15 +130,14 @@ class Study:
             {"pool_pre_ping": True, "connect_args": {"timeout": 60} if self._is_sqlite else {}},
             heartbeat_interval=self.options.heartbeat,
             grace_period=GRACE * self.options.heartbeat,
-            heartbeat_stale_trial_callback=_put_back,
         )
         pruner = make_pruner(self.options.pruner, scored_epochs(task.config.gan))
         make = partial(optuna.create_study, study_name=self.name, direction="maximize", load_if_exists=True)
         try:
             with self.lock("tables", patience):  # commands that find none would make them all at once
-                storage = repeat_while_away(open_storage, patience)
-                self._study = make(storage=storage, pruner=pruner, sampler=RandomSampler())
-        except (StoreError, ImportError, RuntimeError) as error:
+                self._storage = repeat_while_away(open_storage, patience)
+                self._study = make(storage=self._storage, pruner=pruner, sampler=RandomSampler())
+        except (OSError, ImportError, RuntimeError) as error:
             allowed = f"a database that answers ({str(error).splitlines()[0]})"
             raise _refuse(self._url.render_as_string(), allowed) from None
 
@@ -220,6 +219,7 @@ class Study:
 
             def run(trial: Attempt) -> float:
                 begun.append(trial)
+                self._storage.record_heartbeat(trial._trial_id)
                 trial.set_user_attr("worker", self.worker)
                 turn.close()  # from here on others may begin a trial
                 try:
@@ -229,9 +229,10 @@ class Study:
                     return value
                 except Stopped as stopped:
                     raise optuna.TrialPruned(str(stopped)) from stopped
-                except Exception as error:
-                    if not isinstance(error, StoreError):
-                        trial.set_user_attr("error", f"{type(error).__name__}: {error}"[:2000])
+                except BaseException as error:
+                    is_excused = isinstance(error, StoreError) or not isinstance(error, Exception)
+                    note = f"{type(error).__name__}: {error}"[:2000]
+                    trial.set_user_attr("excused" if is_excused else "error", note)
                     raise
 
             try:
@@ -239,24 +240,31 @@ class Study:
             except Exception:  # Optuna's own: another worker gave the trial up meanwhile
                 if not begun:
                     raise
-            finally:
-                for trial in begun:
-                    self._put_back_if_lost(trial.number, None)
         return self.list_trials()[begun[0].number]
 
     def recover(self) -> list[Trial]:
-        """Put the trials of vanished workers back into the queue; return all failed trials."""
+        """Put back into the queue what failed by no error of its own; return all failed trials."""
         with self.lock():
             optuna.storages.fail_stale_trials(self._study)
             for trial in filter_state(self.list_trials(), "RUNNING"):
                 if "worker" not in trial.user_attrs:  # killed as it began: until it is noted the lock is held
                     self._study.tell(trial.number, state=TrialState.FAIL)
-                    self._put_back_if_lost(trial.number, RETRIES)
+            trials = self.list_trials()
+            repeated = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
+            for trial in copy.deepcopy(filter_state(trials, "FAIL")):
+                if trial.number in repeated or "error" in trial.user_attrs:
+                    continue
+                if "excused" in trial.user_attrs:
+                    trial.system_attrs["retry_history"] = []  # only workers that vanished are counted
+                trial.user_attrs = {}  # the notes are of the lost one: its worker, its run
+                RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(self._study, trial)
         return filter_state(self.list_trials(), "FAIL")
 
     def plot(self, kind: str, **options: Any) -> Any:
         """Return the axes of Optuna's picture optimization_history, slice, contour or param_importances."""
-        return getattr(optuna.visualization.matplotlib, f"plot_{kind}")(self._study, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of axes that show a single value
+            return getattr(optuna.visualization.matplotlib, f"plot_{kind}")(self._study, **options)
 
     def _propose(self, trials: Sequence[Trial], fixed: Point) -> Point:
         """Return a setting that was not tried, with the fixed parameters as long as any such is left.
@@ -281,20 +289,6 @@ class Study:
         left = [other for other in list_points(self.space) if other not in tried]
         return drawn.choice(left) if left else point
 
-    def _put_back_if_lost(self, number: int, times: int | None) -> None:
-        """Have a trial that failed by no error of its own repeated, unless that has been seen to."""
-        trials = self.list_trials()
-        trial = copy.deepcopy(trials[number])
-        is_repeated = any(number in other.system_attrs.get("retry_history", ()) for other in trials)
-        if trial.state == TrialState.FAIL and "error" not in trial.user_attrs and not is_repeated:
-            _put_back(self._study, trial, times)
-
-
-def _put_back(study: optuna.Study, trial: Trial, times: int | None = RETRIES) -> None:
-    """Put a failed trial back into the queue, so many times at most; None: always."""
-    trial.user_attrs = {}  # the notes are of the lost one: its worker, its run
-    RetryHeartbeatStaleTrialCallback(max_retry=times)(study, trial)
-
 
 def _read_url(text: str) -> sqlalchemy.URL:
     example = "postgresql+psycopg://user@host/name"
@@ -305,8 +299,9 @@ def _read_url(text: str) -> sqlalchemy.URL:
     if url.password or "password" in url.query:
         allowed = "a URL without one, as runs show it; PGPASSWORD or ~/.pgpass supplies the password"
         raise _refuse("a password", allowed)
-    if url.get_backend_name() not in ("sqlite", "postgresql") or not url.database:
-        raise _refuse(text, f"PostgreSQL, as {example}, or a file, as sqlite:///optuna.db")
+    is_file = url.get_backend_name() == "sqlite" and Path(url.database or "/").absolute().parent.is_dir()
+    if not (is_file or url.get_backend_name() == "postgresql") or not url.database:
+        raise _refuse(text, f"PostgreSQL, as {example}, or a file, as sqlite:///optuna.db, in a folder")
     return url
 
 

@@ -86,17 +86,21 @@ def work(task: Task, study: Study, scratch: Path) -> None:
         _stop_if_orphan()
         for lost in study.recover():
             if lost.number not in closed and "run_id" in lost.user_attrs:
-                reason = lost.user_attrs.get("error", "its worker vanished; the trial is repeated")
+                reason = lost.user_attrs.get("error") or lost.user_attrs.get("excused", "its worker vanished")
                 tracking.end_lost(lost.user_attrs["run_id"], reason)
             closed.add(lost.number)
         trial = study.attempt(partial(_try, task, data=data, scratch=scratch), partial(choose_gan, task))
+        if trial is None or "excused" in trial.user_attrs:
+            time.sleep(PAUSE)  # the last trials are with other workers, or a store is away
         if trial is None:
-            time.sleep(PAUSE)  # the last trials are with other workers
             continue
         print(describe_trial(trial, study), flush=True)
-        broken = broken + 1 if "error" in trial.user_attrs else 0
+        broken = broken + 1 if trial.state.name == "FAIL" else 0
         if broken == LIMIT:
-            raise SweepError(f"{LIMIT} trials in a row broke; the last: {trial.user_attrs['error']}")
+            reason = trial.user_attrs.get("error") or trial.user_attrs.get(
+                "excused", "another worker took it"
+            )
+            raise SweepError(f"{LIMIT} trials in a row broke; the last: {reason}")
 
 
 def choose_gan(task: Task, trials: list[Trial]) -> Point:

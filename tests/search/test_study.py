@@ -208,6 +208,7 @@ def test_what_is_not_the_settings_fault_is_tried_again_first_however_often(troub
     for _ in range(times):
         with nullcontext() if isinstance(trouble, StoreError) else pytest.raises(KeyboardInterrupt):
             try_one(study, fail_with(trouble))
+        study.recover()
     assert states_of(study) == "FAIL " * times + "WAITING"
     *repeated, other = try_out(study, 2)
     assert states_of(study) == "FAIL " * times + "COMPLETE COMPLETE"
@@ -223,12 +224,14 @@ def test_a_trial_given_up_meanwhile_stays_failed_is_repeated_and_its_worker_goes
         assert not study.is_done()
         study._study.tell(attempt.number, state=TrialState.FAIL)
         if attempt.number:  # another worker sees to it, and this one notices before the end
-            study._put_back_if_lost(attempt.number, RETRIES)
+            study.recover()
             attempt.report(0.5, 1)
         return 0.5
 
-    for lost in (try_one(study, given_up), try_one(study, given_up)):
+    for _ in range(2):
+        lost = try_one(study, given_up)
         assert (lost.state.name, lost.value, "error" in lost.user_attrs) == ("FAIL", None, False)
+        study.recover()
     assert try_out(study, 2) == [lost.params] * 3
     assert states_of(study) == "FAIL FAIL COMPLETE"
 
