@@ -24,9 +24,9 @@ def load_dataset(
 ) -> GzslDataset:
     """Read a data set with all its splits; InputError if the folder is missing, of neither layout, or bad.
 
-    `path` is a folder or "numbers", which `seed` draws. Without a `name` the data set is called the same. The
-    .npy file `attributes` replaces the attributes, if given; an `att_type` of "binary" turns them into
-    those of `binarize`. `conceal_test` is that of `GzslDataset`.
+    `path` is "numbers", which `seed` draws, or a folder; an empty `name` is "numbers" or that of the folder.
+    The .npy file `attributes`, if not empty, replaces the attributes; an `att_type` of "binary" makes them 0
+    or 1 by `binarize`. `conceal_test` is that of `GzslDataset`.
     """
     if path == BUILT_IN:
         if attributes:
