@@ -27,19 +27,12 @@ Faults = Iterator[tuple[str, str, str]]  # field, found, allowed
 class GzslDataset:
     """Features, attributes and splits of one benchmark, checked when made.
 
-    Args:
-        name: what it is called in MLflow.
-        source: the folder or file it was read from; named in errors.
-        features: one row per image.
-        labels: class of every row, 0 to classes - 1.
-        attributes: one row per class, in the order of the labels.
-        class_names: one per class.
-        trainval, train, val, test_seen, test_unseen: row indices; `train` and `val` may be empty.
-        test_concealed: do not look at the features of test rows, not even for NaN.
+    `name` is for MLflow, `source`, the folder it was read from, for errors. Labels are 0 to classes - 1, the
+    rows of attributes. Splits are row indices; `train` and `val` may be empty. With `test_concealed` the
+    features of test rows are not looked at, not even for NaN.
 
-    Raises:
-        InputError: sizes disagree, a value is not finite, a label has no class, class names repeat, a split
-            is empty or names a row twice, `train` or `val` leaves `trainval`, or seen and unseen overlap.
+    InputError if sizes disagree, a value is not finite, a label has no class, class names repeat, a split is
+    empty or names a row twice, `train` or `val` leaves `trainval`, or seen and unseen overlap.
     """
 
     name: str
@@ -94,11 +87,10 @@ class GzslDataset:
     @cached_property
     def digest(self) -> str:
         """16 hex digits of a SHA-256 of the splits, the labels of their rows, and the attributes."""
-        digest = hashlib.sha256(self.split_hash.encode())
         rows = torch.cat([self.trainval, self.test_seen, self.test_unseen])
         labelled = zip(rows.tolist(), self.labels[rows].tolist(), strict=True)
         prints = sorted(self._row_prints[row] + str(label).encode() for row, label in labelled)
-        digest.update(b"".join(prints))
+        digest = hashlib.sha256(self.split_hash.encode() + b"".join(prints))
         digest.update(self.attributes.contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
@@ -116,23 +108,21 @@ class GzslDataset:
     def _check_classes(self) -> Faults:
         if 0 in (self.feature_size, self.attribute_size):
             yield "features, attributes", "no columns", "at least one column each"
-        if len(self.class_names) != self.class_count:
-            allowed = f"{self.class_count}, one per row of attributes"
-            yield "class names", f"{len(self.class_names)} names", allowed
+        named, classes = len(self.class_names), self.class_count
+        if named != classes:
+            yield "class names", f"{named} names", f"{classes}, one per row of attributes"
         for name, times in Counter(self.class_names).items():
             if times > 1 or not name or not name.isprintable():
                 yield "class names", f"{name!r}, {times} times", "printable names, each once"
-        outside = self.labels[(self.labels < 0) | (self.labels >= self.class_count)]
-        if len(outside):
-            allowed = f"1 to {self.class_count}, the classes that have attributes"
-            yield "labels", f"class {int(outside[0]) + 1}", allowed
+        for label in self.labels[(self.labels < 0) | (self.labels >= classes)].tolist():
+            yield "labels", f"class {label + 1}", f"1 to {classes}, the classes that have attributes"
 
     def _check_splits(self) -> Faults:
         for split in SPLITS:
             index, is_optional = getattr(self, split), split in ("train", "val")
-            if len(index) == 0 and is_optional:
-                continue
             if len(index) == 0:
+                if is_optional:
+                    continue
                 yield split, "no rows", "at least one row"
             low, high, different = int(index.min()), int(index.max()), len(index.unique())
             if low < 0 or high >= len(self.features):
@@ -141,16 +131,14 @@ class GzslDataset:
                 yield split, f"{len(index)} rows, of which {different} different", "each row once"
             if is_optional and not torch.isin(index, self.trainval).all():
                 yield split, "rows that are not in trainval", "rows of trainval"
-        train, val = len(self.train), len(self.val)
-        if (train == 0) != (val == 0):
-            yield "train, val", f"{train} and {val} rows", "rows in both, or in neither"
+        if (len(self.train) == 0) != (len(self.val) == 0):
+            yield "train, val", f"{len(self.train)} and {len(self.val)} rows", "rows in both, or in neither"
         classes = {split: set(self.labels[getattr(self, split)].tolist()) for split in SPLITS}
-        for split, other, what in (
-            ("test_unseen", "trainval", "unseen test classes with training rows"),
-            ("val", "train", "validation classes with rows in train"),
-        ):
-            if shared := sorted(classes[split] & classes[other]):
-                names = ", ".join(self.class_names[label] for label in shared[:3])
+        unseen = classes["test_unseen"] & classes["trainval"], "unseen test classes with training rows"
+        validation = classes["val"] & classes["train"], "validation classes with rows in train"
+        for shared, what in (unseen, validation):
+            if shared:
+                names = ", ".join(self.class_names[label] for label in sorted(shared)[:3])
                 yield "splits", f"{len(shared)} {what}: {names}", "disjoint classes"
         for label in sorted(classes["test_seen"] - classes["trainval"]):
             yield "test_seen", f"class {self.class_names[label]} without training rows", "seen classes"
@@ -161,27 +149,19 @@ class GzslDataset:
         looked_at = self.features[self.trainval] if self.test_concealed else self.features
         for field, matrix in (("features", looked_at), ("attributes", self.attributes)):
             # Sums need no mask in memory, but also overflow where finite values pass 1e38.
-            if not torch.isfinite(matrix.sum()):
-                bad = torch.nonzero(~torch.isfinite(matrix).all(dim=1)).flatten().tolist()
-                if bad:
-                    found = f"NaN or infinity in {len(bad)} rows, first row {bad[0] + 1}"
-                    yield field, found, "finite numbers"
+            if torch.isfinite(matrix.sum()):
+                continue
+            if bad := torch.nonzero(~torch.isfinite(matrix).all(dim=1)).flatten().tolist():
+                yield field, f"NaN or infinity in {len(bad)} rows, first row {bad[0] + 1}", "finite numbers"
 
 
 def make_validation_view(dataset: GzslDataset, holdout: float, seed: int) -> GzslDataset:
     """Return the data set of the validation protocol, which holds no test row.
 
     `val` becomes `test_unseen`, rows held out of each class of `train` become `test_seen`, and the others
-    `trainval`. Other classes leave the label space. If the files name no validation classes, seen classes are
-    drawn: as large a share of them as the unseen ones are of all.
-
-    Args:
-        dataset: of the final protocol.
-        holdout: share of each class's rows that is held out, at least one row and never all.
-        seed: of both draws.
-
-    Raises:
-        InputError: too few classes to draw from, or no class with a row to spare for the hold-out.
+    `trainval`; `hold_out` divides them by the share `holdout`. Other classes leave the label space. If the
+    files name no validation classes, seen classes are drawn: as large a share of them as the unseen ones are
+    of all. InputError if there are too few classes to draw from, or no class with a row to spare.
     """
     rng = torch.Generator().manual_seed(seed)
     train, val = dataset.train, dataset.val
@@ -199,31 +179,19 @@ def make_validation_view(dataset: GzslDataset, holdout: float, seed: int) -> Gzs
     position = torch.full((dataset.class_count,), -1).scatter_(0, classes, torch.arange(len(classes)))
     rows = torch.cat([kept, scored, val])
     trainval, test_seen, test_unseen = torch.arange(len(rows)).split([len(kept), len(scored), len(val)])
-    return GzslDataset(
-        name=f"{dataset.name} (validation)",
-        source=dataset.source,
-        features=dataset.features[rows],
-        labels=position[dataset.labels[rows]],
-        attributes=dataset.attributes[classes],
-        class_names=tuple(dataset.class_names[label] for label in classes.tolist()),
-        trainval=trainval,
-        train=trainval[:0],
-        val=trainval[:0],
-        test_seen=test_seen,
-        test_unseen=test_unseen,
-    )
+    tensors = dataset.features[rows], position[dataset.labels[rows]], dataset.attributes[classes]
+    names = tuple(dataset.class_names[label] for label in classes.tolist())
+    splits = trainval, trainval[:0], trainval[:0], test_seen, test_unseen
+    return GzslDataset(f"{dataset.name} (validation)", dataset.source, *tensors, names, *splits)
 
 
 def hold_out(
     labels: Int64[Tensor, " rows"], index: Int64[Tensor, " chosen"], share: float, rng: torch.Generator
 ) -> tuple[Int64[Tensor, " kept"], Int64[Tensor, " held"]]:
-    """Divide rows, class by class, into kept and held-out ones, both ascending; a class of one row is kept.
+    """Divide the rows `index`, class by class, into kept and held-out ones, both ascending.
 
-    Args:
-        labels: class of every row of the data set.
-        index: the rows to divide.
-        share: of each class that is held out, 0 to 1, rounded to at least one row; 0 holds out nothing.
-        rng: decides which.
+    `share`, 0 to 1, of each class is held out, at least one row and never all; 0 holds out nothing. `labels`
+    are those of the whole data set.
     """
     if share == 0:
         return index.sort().values, index[:0]

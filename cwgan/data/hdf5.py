@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset, binarize
@@ -60,8 +60,7 @@ def load_hdf5(
             if len(rows):
                 rows.read_direct(features[start:stop])
             labels[start:stop] = _read_labels(file, GROUPS[split], len(rows), ids)
-            index[split] = torch.arange(start, stop)
-            start = stop
+            index[split], start = torch.arange(start, stop), stop
         home = defaultdict(list)
         for row in index["trainval"].tolist():
             home[fingerprint(features[row]), int(labels[row])].append(row)
@@ -69,7 +68,7 @@ def load_hdf5(
             keys = _read_keys(file, GROUPS[split], width, ids)
             index[split] = torch.tensor([home[key].pop() for key in keys if home.get(key)], dtype=torch.int64)
     if 0 in (len(index["train"]), len(index["val"])):
-        index["train"] = index["val"] = torch.empty(0, dtype=torch.int64)
+        index["train"] = index["val"] = index["train"][:0]
     tensors = torch.from_numpy(features), torch.from_numpy(labels), to_float32(table)
     return GzslDataset(name, str(folder), *tensors, tuple(names), **index, test_concealed=conceal_test)
 
@@ -90,17 +89,13 @@ def save_hdf5(dataset: GzslDataset, folder: Path) -> None:
 
 
 def _write_rows(group: h5py.Group, dataset: GzslDataset, index: Int64[Tensor, " chosen"]) -> None:
-    labels = dataset.labels[index]
+    labels, table = dataset.labels[index], dataset.attributes
     group["Y"], group["y"] = labels.numpy() + 1, labels.numpy()
-
-    def write(key: str, source: Float32[Tensor, "all columns"], rows: Int64[Tensor, " chosen"]) -> None:
+    continuous, binary = ("A/continuous", table, labels), ("A/binary", binarize(table), labels)
+    for key, source, rows in (("X", dataset.features, index), continuous, binary):
         out = group.create_dataset(key, (len(rows), source.shape[1]), np.float32)
         for start in range(0, len(rows), CHUNK):
             out[start : start + CHUNK] = source[rows[start : start + CHUNK]].numpy()
-
-    write("X", dataset.features, index)
-    write("A/continuous", dataset.attributes, labels)
-    write("A/binary", binarize(dataset.attributes), labels)
 
 
 def _write_classes(group: h5py.Group, dataset: GzslDataset, classes: Int64[Tensor, " classes"]) -> None:
@@ -128,10 +123,9 @@ def _read_labels(file: h5py.File, group: str, count: int, ids: np.ndarray) -> np
     values = to_zero_based(dataset_of(file, key, 1)[:], Path(file.filename), key)
     if len(values) != count:
         raise InputError(file.filename, key, f"{len(values)} labels", f"{count}, one per row of X")
-    strange = np.setdiff1d(values, ids)
-    if len(strange):
+    for strange in np.setdiff1d(values, ids):
         allowed = f"the {len(ids)} ids of openset in {CLASSES_FILE}"
-        raise InputError(file.filename, key, f"class {strange[0] + 1}", allowed)
+        raise InputError(file.filename, key, f"class {strange + 1}", allowed)
     return np.searchsorted(ids, values)
 
 

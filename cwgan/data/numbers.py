@@ -51,19 +51,11 @@ def load_numbers(seed: int = 0) -> GzslDataset:
     all_labels = torch.cat(labels)
     is_val = torch.isin(all_labels[trainval], validation)
     one_hot, number = torch.eye(10), torch.arange(100)
-    return GzslDataset(
-        name="numbers",
-        source="numbers (built in)",
-        features=torch.cat(features),
-        labels=all_labels,
-        attributes=torch.cat([one_hot[number // 10], one_hot[number % 10]], dim=1),
-        class_names=tuple(f"{label:02d}" for label in range(100)),
-        trainval=trainval,
-        train=trainval[~is_val],
-        val=trainval[is_val],
-        test_seen=test_seen,
-        test_unseen=test_unseen,
-    )
+    attributes = torch.cat([one_hot[number // 10], one_hot[number % 10]], dim=1)
+    names = tuple(f"{label:02d}" for label in range(100))
+    tensors = torch.cat(features), all_labels, attributes
+    splits = trainval, trainval[~is_val], trainval[is_val], test_seen, test_unseen
+    return GzslDataset("numbers", "numbers (built in)", *tensors, names, *splits)
 
 
 def _draw_classes(rng: torch.Generator) -> tuple[Int64[Tensor, " unseen"], Int64[Tensor, " validation"]]:

@@ -13,13 +13,8 @@ from cwgan.errors import InputError
 def scale(dataset: GzslDataset, scaling: str, attribute_norm: float) -> GzslDataset:
     """Return the data set with its features and attributes scaled; itself where nothing is asked for.
 
-    Args:
-        dataset: the scales are fitted on its `trainval` rows and seen classes.
-        scaling: "none", "min_max" or "unit_norm".
-        attribute_norm: as `norm` of `scale_attributes`; 0 leaves the attributes as they are.
-
-    Raises:
-        InputError: a row of norm 0 under "unit_norm", or attributes that are the same for all seen classes.
+    Scaling is "none", "min_max" or "unit_norm"; an `attribute_norm` of 0 leaves the attributes as they are.
+    InputError for a row of norm 0 under "unit_norm", and for attributes that all seen classes share.
     """
     features, attributes = dataset.features, dataset.attributes
     if scaling == "min_max":

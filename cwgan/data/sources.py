@@ -15,21 +15,18 @@ PAIR, XLSA17 = (hdf5.ROWS_FILE, hdf5.CLASSES_FILE), (xlsa17.FEATURES_FILE, xlsa1
 
 
 def load_dataset(
-    path: str, name: str = "", attributes: str = "", att_type: Literal["continuous", "binary"] = "continuous",
-    seed: int = 0, conceal_test: bool = False,
-) -> GzslDataset:  # fmt: skip
-    """Read a data set with all its splits.
+    path: str,
+    name: str = "",
+    attributes: str = "",
+    att_type: Literal["continuous", "binary"] = "continuous",
+    seed: int = 0,
+    conceal_test: bool = False,
+) -> GzslDataset:
+    """Read a data set with all its splits; InputError if the folder is missing, of neither layout, or bad.
 
-    Args:
-        path: "numbers", or a folder in one of the two layouts.
-        name: of the data set; empty: the folder's, or "numbers".
-        attributes: a .npy file that replaces the attributes; empty: none.
-        att_type: "binary" for attributes as `cwgan.data.dataset.binarize` makes them.
-        seed: of the built-in data.
-        conceal_test: do not look at the features of test rows.
-
-    Raises:
-        InputError: there is no such folder, it holds neither layout, or what it holds is bad.
+    `path` is "numbers", which `seed` draws, or a folder; an empty `name` is "numbers" or that of the folder.
+    The .npy file `attributes`, if not empty, replaces the attributes; an `att_type` of "binary" makes them 0
+    or 1 by `binarize`. `conceal_test` is that of `GzslDataset`.
     """
     if path == BUILT_IN:
         if attributes:
@@ -40,12 +37,11 @@ def load_dataset(
 
         dataset = dataclasses.replace(load_numbers(seed), name=name or BUILT_IN)
     else:
-        folder = Path(os.path.abspath(path))
-        table = Path(attributes) if attributes else None
+        folder, table = Path(os.path.abspath(path)), Path(attributes) if attributes else None
         dataset = _find_reader(folder)(folder, name or folder.name, table, conceal_test)
-    if att_type == "binary":
-        dataset = dataclasses.replace(dataset, attributes=binarize(dataset.attributes))
-    return dataset
+    if att_type == "continuous":
+        return dataset
+    return dataclasses.replace(dataset, attributes=binarize(dataset.attributes))
 
 
 def _find_reader(folder: Path) -> Callable[[Path, str, Path | None, bool], GzslDataset]:

@@ -21,19 +21,12 @@ OPTIONAL_KEYS = ("train_loc", "val_loc", "att", "allclasses_names")
 def load_xlsa17(
     folder: Path, name: str, attributes: Path | None = None, conceal_test: bool = False
 ) -> GzslDataset:
-    """Read one benchmark.
+    """Read one benchmark; InputError if a file or key is missing, of the wrong shape, or impossible in value.
 
     Features may be stored D x N (as in the archive) or N x D. Row indices and labels are 1-based. Test rows
     in `train_loc` and `val_loc`, as the archive has them, are dropped. Both may be absent.
 
-    Args:
-        folder, name: where the two files are, and what to call the data set.
-        attributes: a .npy file (classes x attributes) in the order of the labels, or of the class names in a
-            text file beside it, one per line: the same name with the suffix .txt.
-        conceal_test: do not look at the features of test rows.
-
-    Raises:
-        InputError: a file or key is missing, of the wrong shape, or holds impossible values.
+    `attributes` is a .npy file for `load_attributes`; `conceal_test` is that of `GzslDataset`.
     """
     features_path, splits_path = folder / FEATURES_FILE, folder / SPLITS_FILE
     matrix = _load(features_path, ("features", "labels"))
@@ -47,11 +40,10 @@ def load_xlsa17(
         features = features.T
 
     names = _read_class_names(splits, splits_path)
+    table = splits["att"].T if "att" in splits else None
     if attributes is not None:
-        table = load_attributes(attributes, names, splits["att"].shape[-1] if "att" in splits else None)
-    elif "att" in splits:
-        table = splits["att"].T
-    else:
+        table = load_attributes(attributes, names, None if table is None else len(table))
+    if table is None:
         allowed = "attributes x classes, or a file named by data.attributes"
         raise InputError(splits_path, "att", "nothing there", allowed)
     if table.ndim != 2:
@@ -59,27 +51,23 @@ def load_xlsa17(
     if names is None:
         names = [f"class {number + 1}" for number in range(len(table))]
 
-    empty = torch.empty(0, dtype=torch.int64)
-    index = {"train": empty, "val": empty}
+    index = {}
     for key in (*SPLIT_KEYS, "train_loc", "val_loc"):
-        if key in splits:
-            rows = to_zero_based(splits[key], splits_path, key, len(labels))
-            index[key.removesuffix("_loc")] = torch.from_numpy(rows)
+        rows = to_zero_based(splits.get(key, np.empty(0)), splits_path, key, len(labels))
+        index[key.removesuffix("_loc")] = torch.from_numpy(rows)
     for split in ("train", "val"):
         index[split] = index[split][torch.isin(index[split], index["trainval"])]
     if 0 in (len(index["train"]), len(index["val"])):
-        index["train"] = index["val"] = empty
+        index["train"] = index["val"] = index["train"][:0]
     tensors = to_float32(features), torch.from_numpy(labels), to_float32(table)
     return GzslDataset(name, str(folder), *tensors, tuple(names), **index, test_concealed=conceal_test)
 
 
 def load_attributes(path: Path, class_names: list[str] | None, class_count: int | None) -> np.ndarray:
-    """Read a .npy table of class attributes; a .txt file beside it, if any, names its rows.
+    """Read a .npy table, classes x attributes; InputError if it is unreadable or does not fit the classes.
 
-    The rows are brought into the order of `class_names`, the data set's, and must be `class_count`, if known.
-
-    Raises:
-        InputError: either file is unreadable, or does not fit the classes.
+    If there is a file of the same name with the suffix .txt, it names the rows, one per line, and they are
+    brought into the order of `class_names`, the data set's. There must be `class_count` of them, if known.
     """
     wanted = "a .npy file of numbers, classes x attributes"
     if not path.is_file():

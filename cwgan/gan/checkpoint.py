@@ -16,9 +16,8 @@ from cwgan.errors import InputError
 from cwgan.files import written_whole
 from cwgan.gan.networks import Generator, Module, Regressor, SoftmaxClassifier
 
-FORMAT = 1
+FORMAT, OURS = 1, "a checkpoint written by this program"
 Facts = Mapping[str, Any]
-OURS = "a checkpoint written by this program"
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,10 @@ def describe(dataset: GzslDataset) -> dict[str, Any]:
 def check_same_classes(path: Path, data: Facts, dataset: GzslDataset) -> None:
     """Refuse to use what was made from a data set of other sizes or classes."""
     theirs, ours = data["class_names"], dataset.class_names
-    sizes = (
-        ("feature size", data["feature_size"], dataset.feature_size),
-        ("attribute size", data["attribute_size"], dataset.attribute_size),
-        ("number of classes", len(theirs), len(ours)),
-    )
-    for name, found, wanted in sizes:
+    names = ("feature size", "attribute size", "number of classes")
+    found_sizes = data["feature_size"], data["attribute_size"], len(theirs)
+    sizes = dataset.feature_size, dataset.attribute_size, len(ours)
+    for name, found, wanted in zip(names, found_sizes, sizes, strict=True):
         if found != wanted:
             allowed = f"{wanted}, as in {dataset.name} ({dataset.source})"
             raise InputError(path, name, f"{found}, made from {data['name']}", allowed)
@@ -97,13 +94,13 @@ def check_same_classes(path: Path, data: Facts, dataset: GzslDataset) -> None:
 
 def load_generator(checkpoint: Checkpoint, name: str = "generator") -> Generator:
     """Return the generator of a GAN's checkpoint, or a snapshot of it by name; errors as `load_module`."""
-    options = checkpoint.facts["config"]["gan"]
     hidden_size, attribute_size = _shape(checkpoint, name, "attribute_weight", 2)
     _, noise_size = _shape(checkpoint, name, "noise_weight", 2)
     (feature_size,) = _shape(checkpoint, name, "output_bias", 1)
+    options = checkpoint.facts["config"]["gan"]
     sizes = attribute_size, noise_size, hidden_size, feature_size
-    output = options.get("output", "relu")
-    return load_module(Generator(*sizes, options["leaky_slope"], torch.Generator(), output), checkpoint, name)
+    others = options["leaky_slope"], torch.Generator(), options.get("output", "relu")
+    return load_module(Generator(*sizes, *others), checkpoint, name)
 
 
 def load_classifier(checkpoint: Checkpoint, name: str) -> SoftmaxClassifier:

@@ -2,6 +2,10 @@
 
 `critic_loss` and `generator_loss` are the definition, for autograd and any networks. The training takes the
 critic's gradient from `cwgan.gan.fast.gradients`, which tests compare with autograd on `critic_loss`.
+
+Sources: Arjovsky et al. 2017, Wasserstein GAN (arXiv 1701.07875); Gulrajani et al. 2017, Improved Training of
+Wasserstein GANs (arXiv 1704.00028); Felix et al. 2018 (arXiv 1808.00136); Xian et al. 2018, Feature
+Generating Networks (arXiv 1712.00981); Chen et al. 2022, Zero-Shot Logit Adjustment (arXiv 2204.11822).
 """
 
 from collections.abc import Callable, Mapping
@@ -15,8 +19,7 @@ from cwgan.gan.networks import SoftmaxClassifier
 from cwgan.gan.shapes import Attributes, Features, Labels, Logits, Mix, Scalar, Scores
 
 Function = Callable[..., Tensor]
-Objective = Callable[[Tensor, Tensor], Tensor]
-"""A loss of a network's outputs and their targets, as a mean over the batch."""
+Objective = Callable[[Tensor, Tensor], Tensor]  # of outputs and their targets, a mean over the batch
 
 
 def critic_loss(
@@ -24,13 +27,10 @@ def critic_loss(
 ) -> dict[str, Scalar]:
     """Return critic = penalty_weight * gradient_penalty - wasserstein, the loss, and its terms by name.
 
-    Args:
-        critic: D(x, a), one number per row.
-        real, fake: features of the same classes, row by row; constant here.
-        attributes: of those classes.
-        mix: share of the real features where the penalty is taken, from `mixing_weights`.
+    The critic is D(x, a), one number per row. Real and fake features, constant here, are of the same classes
+    row by row. `mix`, from `mixing_weights`, is the share of the real features where the penalty is taken.
 
-    Source: Gulrajani et al. 2017, algorithm 1 (arXiv 1704.00028); the critic sees the attributes too.
+    Source: Gulrajani et al. 2017, algorithm 1; the critic sees the attributes too.
     """
     mixed = (mix * real + (1 - mix) * fake).requires_grad_()
     (slope,) = torch.autograd.grad(critic(mixed, attributes).sum(), mixed, create_graph=True)
@@ -54,9 +54,8 @@ def generator_loss(
 
     Args:
         critic, regressor, monitor: D(x, a), R(x) and the classifier of the classification term.
-        fake: G(a, z), rows of seen classes; below them rows of unseen ones if their cycle term is wanted.
-        attributes: what each row was generated from.
-        labels: class of each row of seen classes.
+        fake, attributes: G(a, z) and a of seen classes, whose `labels` are given; below them those of unseen
+            classes if their cycle term is wanted.
         weights: of cycle, unseen_cycle and classification; a term of weight 0 is not computed.
         cycle_term: `cycle` or `legacy_cycle`.
     """
@@ -74,42 +73,30 @@ def generator_loss(
 
 
 def wasserstein_estimate(real_scores: Scores, fake_scores: Scores) -> Scalar:
-    """How far the critic tells real from fake: W = mean D(x, a) - mean D(G(a, z), a).
-
-    Source: Arjovsky et al. 2017, Wasserstein GAN, equation 2 (arXiv 1701.07875).
-    """
+    """The gap between real and fake scores: W = mean D(x, a) - mean D(G(a, z), a) (Arjovsky, equation 2)."""
     return real_scores.mean() - fake_scores.mean()
 
 
 def gradient_penalty(input_gradients: Features) -> Scalar:
-    """How far the critic's slope is from one: mean (|grad_x D(x, a)|_2 - 1)^2, with x mixed of real and fake.
-
-    Source: Gulrajani et al. 2017, Improved Training of Wasserstein GANs, equation 3 (arXiv 1704.00028).
-    """
+    """Mean (|grad_x D(x, a)|_2 - 1)^2, with x mixed of real and fake (Gulrajani, equation 3)."""
     return (input_gradients.norm(dim=1) - 1).square().mean()
 
 
 def mixing_weights(batch: int, features: int, mixing: str, rng: torch.Generator) -> Mix:
     """Draw the share of the real features in each mix, uniform in [0, 1).
 
-    One share per row if mixing is "per_sample" (Gulrajani et al. 2017, algorithm 1), one per entry if it is
-    "per_element" (the original code).
+    "per_sample" draws one per row (Gulrajani, algorithm 1), "per_element" one per entry (the original code).
     """
     return torch.rand(batch, 1 if mixing == "per_sample" else features, generator=rng, device=rng.device)
 
 
 def adversarial(fake_scores: Scores) -> Scalar:
-    """The generator's side of the game: -mean D(G(a, z), a).
-
-    Source: Felix et al. 2018, equation 1 (arXiv 1808.00136).
-    """
+    """The generator's side of the game: -mean D(G(a, z), a) (Felix, equation 1)."""
     return -fake_scores.mean()
 
 
 def cycle(reconstructed: Attributes, attributes: Attributes) -> Scalar:
-    """How well synthetic features lead back to their attributes, row by row: mean (a - R(G(a, z)))^2.
-
-    Source: Felix et al. 2018, equation 5 (arXiv 1808.00136).
+    """How well synthetic features lead back to their attributes: mean (a - R(G(a, z)))^2 (Felix, equation 5).
 
     Note: the mean runs over entries and rows, as in the original code; the paper writes the squared norm.
     """
@@ -122,20 +109,15 @@ def legacy_cycle(reconstructed: Attributes, attributes: Attributes) -> Scalar:
 
 
 def classification(logits: Logits, targets: Labels) -> Scalar:
-    """Cross-entropy of a classifier: -mean log softmax(logits)[target].
-
-    Source: Xian et al. 2018, Feature Generating Networks, equation 4 (arXiv 1712.00981).
-    """
+    """Cross-entropy of a classifier: -mean log softmax(logits)[target] (Xian, equation 4)."""
     return functional.cross_entropy(logits, targets)
 
 
 def adjusted_classification(logits: Logits, targets: Labels, log_priors: Float[Tensor, " classes"]) -> Scalar:
-    """Cross-entropy with class priors: -mean log softmax(logits + log prior)[target].
+    """Cross-entropy with class priors: -mean log softmax(logits + log prior)[target] (Chen, section 4).
 
     With the priors of the training rows, the logits alone answer as if all classes were equally likely. A
     higher prior of the seen classes moves answers towards unseen ones.
-
-    Source: Chen et al. 2022, Zero-Shot Logit Adjustment, section 4 (arXiv 2204.11822).
     """
     return functional.cross_entropy(logits + log_priors, targets)
 
@@ -146,9 +128,8 @@ def zero_shot_log_priors(
     """Return the log priors of zero-shot logit adjustment: log p(y) = log p(y | side) + log p(side).
 
     p(y | side) is the class's share of its side's training rows, seen or unseen; `counts` must be above 0.
-    p(seen) / p(unseen) = `seen_prior`; above 1 it favours unseen classes in the answers.
-
-    Source: as `adjusted_classification`; the ratio is a hyper-parameter of that paper (30 to 1000 there).
+    p(seen) / p(unseen) = `seen_prior`, a hyper-parameter of Chen (30 to 1000 there); above 1 it favours
+    unseen classes in the answers.
     """
     rows = counts.double()
     of_seen, of_unseen = rows[~is_unseen].sum(), rows[is_unseen].sum()

@@ -1,9 +1,8 @@
 """Class means predicted from attributes, and synthetic rows moved towards them.
 
 A generator fits the means of a few dozen seen classes with thousands of weights, and where it puts an unseen
-class is partly chance. Ridge regression has less freedom, but knows no spread. So the rows keep their spread
-about their own mean, and that mean goes part of the way. Rows may leave the range of the generator's last
-activation.
+class is partly chance. Ridge regression has less freedom, but knows no spread. So rows keep their spread
+about their mean, and that mean goes part of the way. Rows may leave the range of the last activation.
 """
 
 import torch
@@ -19,11 +18,7 @@ def predict_means(
 
     m(a) = m0 + k(a) (K + ridge I)^-1 (M - m0), with M the means of the classes that have rows, m0 their mean,
     and K and k(a) the cosines of their attributes with one another and with a, after subtracting their mean.
-
-    Args:
-        features, labels: the training rows.
-        attributes: of all classes.
-        ridge: weight of the penalty, above 0; it is added to cosines, 1 on the diagonal.
+    Features and labels are those of the training rows. `ridge`, above 0, is the weight of the penalty.
 
     Source: Changpinyo et al. 2017, Predicting Visual Exemplars of Unseen Classes (arXiv 1605.08151), who use
     support vector regression with a Gaussian kernel.

@@ -22,11 +22,8 @@ Module = TypeVar("Module", bound=nn.Module)
 class Generator(nn.Module):
     """G(a, z): features of a class, from its attributes and noise; one hidden LeakyReLU layer.
 
-    Args:
-        attribute_size, noise_size, hidden_size, feature_size: numbers of entries.
-        slope: of LeakyReLU below zero.
-        rng: draws the weights (Xavier uniform; biases are zero).
-        output: the last activation, "relu", "sigmoid" or "linear" (none).
+    `slope` is that of LeakyReLU below zero. `rng` draws the weights (Xavier uniform; biases are zero).
+    `output` is the last activation: "relu", "sigmoid" or "linear" (none).
     """
 
     def __init__(
@@ -62,10 +59,7 @@ class Generator(nn.Module):
     def from_attribute_part_(self, hidden: Hidden, noise: Noise) -> Features:
         """Return the features; `hidden` comes as `attribute_part` and becomes the layer after LeakyReLU."""
         functional.leaky_relu_(hidden.addmm_(noise, self.noise_weight.t()), self.leaky_slope)
-        return self.activate_(add_multiply_transposed(self.output_bias, hidden, self.output_weight))
-
-    def activate_(self, values: Features) -> Features:
-        """Apply the last activation."""
+        values = add_multiply_transposed(self.output_bias, hidden, self.output_weight)
         if self.output == "linear":
             return values
         return values.relu_() if self.output == "relu" else values.sigmoid_()
@@ -94,16 +88,12 @@ class Critic(nn.Module):
         self.output_bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, features: Features, attributes: Attributes) -> Scores:
-        hidden = self.hidden_input(features, self.attribute_part(attributes))
+        hidden = add_multiply_transposed(self.attribute_part(attributes), features, self.feature_weight)
         return functional.leaky_relu(hidden, self.leaky_slope) @ self.output_weight + self.output_bias
 
     def attribute_part(self, attributes: Attributes) -> Hidden:
         """Return what attributes and bias add to the hidden layer; the same for all features of a class."""
         return functional.linear(attributes, self.attribute_weight, self.hidden_bias)
-
-    def hidden_input(self, features: Features, attribute_part: Hidden) -> Hidden:
-        """Return the hidden layer before LeakyReLU."""
-        return add_multiply_transposed(attribute_part, features, self.feature_weight)
 
 
 class Regressor(nn.Module):
@@ -121,11 +111,9 @@ class Regressor(nn.Module):
 class SoftmaxClassifier(nn.Module):
     """Linear logits over some of the classes of a data set.
 
-    Args:
-        feature_size: number of features.
-        classes: the classes it can answer, ascending labels of the data set; logits come in this order.
-        rng: draws the weights (normal of deviation 0.01, cut at two deviations; biases are zero).
-        relu: whether the logits end in ReLU, as the original code's.
+    `classes` are those it can answer, ascending labels of the data set, and the order of the logits. `rng`
+    draws the weights (normal of deviation 0.01, cut at two deviations; biases are zero). `relu` ends the
+    logits in ReLU, as the original code's.
     """
 
     classes: Tensor

@@ -23,11 +23,8 @@ def fit(
 ) -> Iterator[dict[str, float]]:
     """Minimize an objective over some rows by minibatch Adam; every `next` trains one epoch.
 
-    Yields:
-        "loss": the objective's mean over the rows, as it was while the epoch's steps were taken.
-
-    Raises:
-        FloatingPointError: the loss is no longer finite.
+    It gives "loss", the objective's mean over the rows as it was while the epoch's steps were taken;
+    FloatingPointError if that is not finite.
 
     Note: the weight decay is the original's, 0.5 * weight_decay * |W|^2 added to the objective, not AdamW's.
     """

@@ -18,8 +18,7 @@ from cwgan.files import dataset_of, open_hdf5, written_whole
 from cwgan.gan.networks import Generator
 from cwgan.gan.shapes import AllFeatures, Chunks, ClassAttributes, RowLabels, Rows
 
-CHUNK = 1024
-"""Rows generated at a time. It is fixed, as the last digits of the products might depend on it."""
+CHUNK = 1024  # rows generated at a time; fixed, as the last digits of the products might depend on it
 
 
 def synthetic_labels(domain: str, counts: list[int], dataset: GzslDataset) -> RowLabels:

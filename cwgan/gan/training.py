@@ -11,10 +11,10 @@ from torch import Tensor
 from cwgan.config import GanConfig
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
-from cwgan.gan import losses, savepoints
+from cwgan.gan import losses
 from cwgan.gan.checkpoint import Checkpoint, load_module, load_optimizer, module_tensors, optimizer_tensors
 from cwgan.gan.fast.bfloat16 import register
-from cwgan.gan.fast.gradients import allocate, critic_backward, generator_backward, generator_forward
+from cwgan.gan.fast.gradients import allocate, critic_backward, generator_backward
 from cwgan.gan.fast.graphs import StepGraph
 from cwgan.gan.networks import Critic, Generator, Regressor, SoftmaxClassifier
 from cwgan.gan.shapes import AllFeatures, ClassAttributes, Noise, Rows
@@ -47,11 +47,9 @@ class SeenRows:
 class Gan:
     """Both players, the pretrained networks, and everything else that a resumed training needs.
 
-    Args:
-        regressor, monitor: the pretrained networks, frozen, of the cycle and classification terms.
-        rng: every random choice of the training.
-        epoch: how many epochs have been trained.
-        earlier: copies of the generator after earlier epochs, on the CPU, by epoch, oldest first.
+    The pretrained networks are frozen. `rng` makes every random choice of the training, `epoch` is how many
+    epochs have been trained, and `earlier` holds copies of the generator after earlier epochs, on the CPU, by
+    epoch, oldest first.
     """
 
     generator: Generator
@@ -122,14 +120,13 @@ class Epoch:
         terms: the epoch's mean of every term, unweighted, by name: critic, wasserstein, gradient_penalty,
             generator, adversarial, and of cycle, unseen_cycle and classification those of weight above 0.
         generators: those that make the synthetic rows, by epoch, oldest first; the last is still in training.
-        is_scored, is_savepoint: whether the configuration wants it scored, and saved.
+        is_scored: whether the configuration wants it scored.
     """
 
     number: int
     terms: dict[str, float]
     generators: dict[int, Generator]
     is_scored: bool
-    is_savepoint: bool
 
 
 def build_gan(
@@ -188,15 +185,13 @@ def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
             if not -torch.inf < mean < torch.inf:
                 what = f"the term {name} is {mean} in epoch {gan.epoch}"
                 raise FloatingPointError(f"GAN: {what}; a smaller learning rate may help")
-        generators = {**gan.earlier, gan.epoch: gan.generator}
-        is_savepoint = savepoints.is_due(config.save, gan.epoch)
-        yield Epoch(gan.epoch, means, generators, gan.epoch in scored, is_savepoint)
+        yield Epoch(gan.epoch, means, {**gan.earlier, gan.epoch: gan.generator}, gan.epoch in scored)
 
 
 def critic_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:
     """Take one step of the critic on real rows and as many fakes of the same classes; return its terms."""
     real, attributes = data.features[rows], data.attributes[data.labels[rows]]
-    _, fake = generator_forward(gan.generator, attributes, _draw_noise(gan, len(rows)))
+    fake = gan.generator(attributes, _draw_noise(gan, len(rows)))
     mix = losses.mixing_weights(len(real), real.shape[1], gan.config.penalty_mixing, gan.rng)
     terms = critic_backward(gan.critic, real, fake, attributes, mix, gan.config.penalty_weight)
     gan.critic_optimizer.step()
@@ -211,7 +206,8 @@ def generator_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:
         drawn = torch.randint(len(data.unseen_classes), (batch,), generator=gan.rng, device=gan.rng.device)
         attributes = torch.cat([attributes, data.attributes[data.unseen_classes[drawn]]])
         noise = torch.cat([noise, _draw_noise(gan, batch)])
-    hidden, fake = generator_forward(gan.generator, attributes, noise)
+    hidden = gan.generator.attribute_part(attributes)
+    fake = gan.generator.from_attribute_part_(hidden, noise)
 
     names, networks = ("cycle", "unseen_cycle", "classification"), (gan.critic, gan.regressor, gan.monitor)
     weights = {name: getattr(config, f"{name}_weight") for name in names}

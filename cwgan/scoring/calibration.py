@@ -29,9 +29,7 @@ Labels = Int64[Tensor, " rows"]
 class SeenUnseenCurve:
     """S and U as functions of the bias, one point per interval of biases that give the same answers.
 
-    Args:
-        gammas: a bias inside each interval, ascending: the middle; at both ends one beyond the last margin.
-        seen, unseen: S and U with that bias.
+    `gammas` are the middles of the intervals, ascending; at both ends 1 beyond the last margin.
     """
 
     gammas: Float64[Tensor, " points"]
@@ -53,11 +51,8 @@ class SeenUnseenCurve:
 def seen_unseen_curve(margins: Margins, hits: Mask, labels: Labels, is_unseen: Mask) -> SeenUnseenCurve:
     """Return S and U for every bias, as means over classes of the share of rows answered rightly.
 
-    Args:
-        margins: best seen logit less best unseen logit of every row.
-        hits: whether the best class of the row's own side, seen or unseen, is the right one.
-        labels: true classes.
-        is_unseen: whether that class is unseen.
+    `hits` says whether the best class of the row's own side, seen or unseen, is the right one; `is_unseen`
+    whether the row's true class, its label, is unseen.
     """
     row_weights = hits / torch.bincount(labels).double()[labels]
     seen_weights = torch.where(is_unseen, 0.0, row_weights) / len(labels[~is_unseen].unique())
@@ -79,9 +74,8 @@ def calibrated_scores(
 ) -> dict[str, float]:
     """Return calibrated_S, calibrated_U, calibrated_H and gamma: scores with a bias off the seen logits.
 
-    Args:
-        margins, hits, labels, is_unseen: as for `seen_unseen_curve`.
-        gamma: the bias; one chosen on validation classes, or these scores say nothing about new data.
+    All but gamma are as for `seen_unseen_curve`. Gamma, the bias, should be chosen on validation classes, or
+    these scores say nothing about new data.
     """
     answered = hits & ((margins <= gamma) == is_unseen)
     seen, unseen = (class_mean(answered[side], labels[side]) for side in (~is_unseen, is_unseen))

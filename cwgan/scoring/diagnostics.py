@@ -13,16 +13,13 @@ def class_distances(
 ) -> dict[str, float]:
     """Compare real and synthetic features of the same classes by their first two moments; 0 is best.
 
-    With means m, n and variances s^2, t^2 of each feature over a class's real and synthetic rows:
+    Every class of the one must be among those of the other. With means m, n and variances s^2, t^2 of each
+    feature over a class's real and synthetic rows:
 
         class_mean_distance = mean over classes of |m - n|
         frechet             = mean over classes of |m - n|^2 + |s - t|^2
 
     The second is the Fréchet distance of two normal distributions whose covariances are diagonal.
-
-    Args:
-        real, synthetic: features; every class of the one must be among those of the other.
-        real_labels, synthetic_labels: their classes.
 
     Source: Dowson and Landau 1982, The Fréchet distance between multivariate normal distributions; as a score
     of generators Heusel et al. 2017 (arXiv 1706.08500).
@@ -33,7 +30,5 @@ def class_distances(
         squared = (ours.mean(0) - theirs.mean(0)).square().sum()
         distances.append(squared.sqrt())
         frechet.append(squared + (ours.std(0, correction=0) - theirs.std(0, correction=0)).square().sum())
-    return {
-        "class_mean_distance": torch.stack(distances).mean().item(),
-        "frechet": torch.stack(frechet).mean().item(),
-    }
+    values = {"class_mean_distance": distances, "frechet": frechet}
+    return {name: torch.stack(of_class).mean().item() for name, of_class in values.items()}

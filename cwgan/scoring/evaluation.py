@@ -47,8 +47,7 @@ def evaluate(classifier: SoftmaxClassifier, dataset: GzslDataset, gamma: float |
     S and U are means over seen and unseen classes of the per-class accuracy on their test rows; the answer is
     the highest logit among all the classifier's classes. H is their harmonic mean, T1 is U with the answer
     among unseen classes. A classifier of unseen classes only has T1 alone, one of seen classes only has S
-    alone. The leaks are means over classes of the share of rows that are answered with a class of the other
-    side.
+    alone. The leaks are means over classes of the share of rows answered with a class of the other side.
 
     `gamma` is the bias of the calibrated scores; None: that of highest H on these rows, for validation
     classes only.
@@ -58,19 +57,16 @@ def evaluate(classifier: SoftmaxClassifier, dataset: GzslDataset, gamma: float |
     rows = torch.cat([dataset.test_seen] * answers_seen + [dataset.test_unseen] * answers_unseen)
     labels = dataset.labels[rows]
     is_unseen_class = torch.isin(classifier.classes, dataset.unseen_classes)
-    predictions, best_seen, best_unseen, margins = [], [], [], []
+    answers = []
     for chunk in rows.split(CHUNK):
         logits = classifier(dataset.features[chunk])
         seen_logits, seen = logits.masked_fill(is_unseen_class, -torch.inf).max(1)
         unseen_logits, unseen = logits.masked_fill(~is_unseen_class, -torch.inf).max(1)
-        predictions.append(classifier.classes[logits.argmax(1)])
-        best_seen.append(classifier.classes[seen])
-        best_unseen.append(classifier.classes[unseen])
-        margins.append(seen_logits - unseen_logits)
-    predicted, is_unseen = torch.cat(predictions), torch.isin(labels, dataset.unseen_classes)
-    conventional = torch.full_like(labels, -1)
-    if answers_unseen:
-        conventional = torch.where(is_unseen, torch.cat(best_unseen), -1)
+        answers.append((logits.argmax(1), seen, unseen, seen_logits - unseen_logits))
+    *places, margins = (torch.cat(parts) for parts in zip(*answers, strict=True))
+    predicted, best_seen, best_unseen = (classifier.classes[place] for place in places)
+    is_unseen = torch.isin(labels, dataset.unseen_classes)
+    conventional = torch.where(is_unseen, best_unseen, -1)
 
     found = {name: torch.empty(0, dtype=torch.float64) for name in ("S", "U", "T1")}
     if answers_seen:
@@ -83,8 +79,8 @@ def evaluate(classifier: SoftmaxClassifier, dataset: GzslDataset, gamma: float |
     curve = None
     if answers_seen and answers_unseen:
         scores["H"] = harmonic_mean(scores["S"], scores["U"])
-        hits = torch.where(is_unseen, conventional, torch.cat(best_seen)) == labels
-        sides = torch.cat(margins), hits, labels, is_unseen
+        hits = torch.where(is_unseen, conventional, best_seen) == labels
+        sides = margins, hits, labels, is_unseen
         curve = seen_unseen_curve(*sides)
         scores["AUSUC"] = curve.area
         scores.update(calibrated_scores(*sides, curve.best_gamma if gamma is None else gamma))

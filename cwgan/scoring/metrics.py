@@ -11,25 +11,12 @@ from torch import Tensor
 def per_class_accuracy(
     labels: Int64[Tensor, " rows"], predictions: Int64[Tensor, " rows"], classes: Int64[Tensor, " classes"]
 ) -> Float64[Tensor, " classes"]:
-    """Top-1 accuracy of each class: the share of its rows that are predicted as it.
-
-    Args:
-        labels: true class of every row.
-        predictions: predicted class of every row.
-        classes: the classes to report.
-
-    Returns:
-        One fraction per class, in the order of `classes`; NaN for a class that has no row.
-    """
+    """Top-1 accuracy of some classes: the share of each one's rows predicted as it; NaN if it has no row."""
     size = int(max(labels.max(), classes.max())) + 1
     hits = torch.bincount(labels[labels == predictions], minlength=size).double()
     return (hits / torch.bincount(labels, minlength=size))[classes]
 
 
 def harmonic_mean(seen: float, unseen: float) -> float:
-    """H = 2 S U / (S + U), and 0 where both are 0.
-
-    Args:
-        seen, unseen: mean per-class accuracies, 0 to 1.
-    """
+    """H = 2 S U / (S + U), and 0 where both are 0; S and U are mean per-class accuracies, 0 to 1."""
     return 2 * seen * unseen / (seen + unseen) if seen + unseen > 0 else 0.0

@@ -17,8 +17,7 @@ Inputs = Float[Tensor, "batch inputs"]
 Outputs = Float[Tensor, "batch outputs"]
 Weight = Float[Tensor, "outputs inputs"]
 
-_copies = WeakTensorKeyDictionary()
-"""By weight: its copy in bfloat16, and the version of the weight that this was made from."""
+_copies = WeakTensorKeyDictionary()  # by weight: its copy in bfloat16, and the weight's version at that time
 
 
 def register(weight: Tensor, optimizer: torch.optim.Optimizer) -> None:

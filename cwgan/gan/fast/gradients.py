@@ -29,7 +29,7 @@ Critic, D = f(h) w' + c, minimizing  mean D(y) - mean D(x) + p mean (|g| - 1)^2:
 s is piecewise constant, so the penalty has no gradient with respect to W_a, b and c.
 
 Generator, y = act(v), v = f(k) W_o' + b_o, k = a W_a' + z W_z' + b. Autograd gives dy, whatever the loss is.
-Variables: gradient dy, error dv, hidden f(k), hidden_error dk.
+Variables: grad dy, error dv, hidden f(k), hidden_error dk.
 
     dv = dy * act'(v),     dW_o = dv' f(k),  db_o = sum dv
     dk = (dv W_o) * s(k),  dW_a = dk' a,  dW_z = dk' z,  db = sum dk
@@ -41,7 +41,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cwgan.gan.fast.bfloat16 import multiply, multiply_transposed
+from cwgan.gan.fast.bfloat16 import add_multiply_transposed, multiply, multiply_transposed
 from cwgan.gan.losses import Objective, gradient_penalty, wasserstein_estimate
 from cwgan.gan.networks import Critic, Generator, Linear, SoftmaxClassifier
 from cwgan.gan.shapes import Attributes, Features, Hidden, Mix, Noise, Scalar, Targets
@@ -73,7 +73,8 @@ def critic_backward(
     if mix.shape[1] == 1:
         torch.lerp(fake_hidden, real_hidden, mix, out=mixed_hidden)
     else:
-        mixed_hidden.copy_(critic.hidden_input(fake.lerp(real, mix), attribute_part))
+        mixed = fake.lerp(real, mix)
+        mixed_hidden.copy_(add_multiply_transposed(attribute_part, mixed, critic.feature_weight))
 
     # 2. Gradient penalty
     errors = _leaky_relu_backward(critic.output_weight, hidden, critic.leaky_slope, False)
@@ -104,26 +105,14 @@ def critic_backward(
 
 
 @torch.no_grad()
-def generator_forward(generator: Generator, attributes: Attributes, noise: Noise) -> tuple[Hidden, Features]:
-    """Return the hidden layer after LeakyReLU and the features; both are what `generator_backward` needs."""
-    hidden = generator.attribute_part(attributes)
-    return hidden, generator.from_attribute_part_(hidden, noise)
-
-
-@torch.no_grad()
 def generator_backward(
-    generator: Generator,
-    attributes: Attributes,
-    noise: Noise,
-    hidden: Hidden,
-    fake: Features,
-    gradient: Tensor,
+    generator: Generator, attributes: Attributes, noise: Noise, hidden: Hidden, fake: Features, grad: Tensor
 ) -> None:
     """Write the gradient of a loss into the generator's buffers, given that with respect to the features.
 
-    Attributes and noise are those that `generator_forward` was given, hidden and fake what it returned.
+    The generator made the features `fake`; `hidden` is its hidden layer after LeakyReLU.
     """
-    error = generator.activation_backward(gradient, fake)
+    error = generator.activation_backward(grad, fake)
     torch.mm(error.t(), hidden, out=generator.output_weight.grad)
     torch.sum(error, 0, out=generator.output_bias.grad)
     hidden_error = multiply(error, generator.output_weight)

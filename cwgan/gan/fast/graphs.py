@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-EAGER_CALLS = 3
-"""Calls before recording: PyTorch wants a few on a side stream, so that what is allocated once has been."""
+EAGER_CALLS = 3  # before recording: PyTorch wants a few on a side stream, for what is allocated once
 
 
 class StepGraph:
