@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -37,7 +36,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
-def blobs() -> GzslDataset:
+def blobs():
     """Twelve classes round centres that their attributes fix, of which two are unseen and two validate."""
     rng = torch.Generator().manual_seed(0)
     labels, number = torch.arange(480) % 12, torch.arange(480) // 12
@@ -53,22 +52,20 @@ def blobs() -> GzslDataset:
 
 
 @pytest.fixture(scope="module")
-def dataset(blobs: GzslDataset) -> GzslDataset:
+def dataset(blobs):
     return make_validation_view(blobs, 0.2, 0)
 
 
-def changed(**values: Any) -> Config:
+def changed(**values):
     """The tiny configuration with some parameters changed; a section's are given as a dictionary."""
     return override(TINY, flatten(values))
 
 
-def make_job(config: Config, dataset: GzslDataset, folder: Path) -> Job:
+def make_job(config, dataset, folder):
     return Job(config, dataset, folder, lambda terms, epoch: None)
 
 
-def train_alone(
-    config: Config, dataset: GzslDataset, folder: Path
-) -> tuple[Tensors, dict[int, Mapping[str, float]]]:
+def train_alone(config, dataset, folder):
     """Train from start to end on its own; return the last generator and what was logged by epoch."""
     logged: dict[int, Mapping[str, float]] = {}
 
@@ -81,23 +78,21 @@ def train_alone(
     return {name: value for name, value in load_file(path).items() if name.startswith("generator.")}, logged
 
 
-def train_kept(
-    config: Config, dataset: GzslDataset, folder: Path, seeds: tuple[int, ...] = (0,)
-) -> dict[int, dict[str, float]]:
+def train_kept(config, dataset, folder, seeds=(0,)):
     return {epoch: terms for epoch, terms, _ in train_and_score(make_job(config, dataset, folder), seeds)}
 
 
-def load_kept(folder: Path, epoch: int) -> Tensors:
+def load_kept(folder, epoch):
     (path,) = folder.glob(f"gan/*/generator-{epoch:04d}.safetensors")
     return load_file(path)
 
 
-def assert_same(ours: Tensors, theirs: Tensors) -> None:
+def assert_same(ours, theirs):
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
-def list_files(folder: Path) -> dict[str, tuple[int, int]]:
+def list_files(folder):
     """Every file, with what tells whether it was written anew."""
     found = {path: path.stat() for path in folder.rglob("*.safetensors")}
     return {str(path.relative_to(folder)): (facts.st_ino, facts.st_mtime_ns) for path, facts in found.items()}
@@ -107,9 +102,7 @@ def list_files(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("gan", [{}, SNAPSHOTS, {"snapshots": 2, "snapshot_every": 3}])
-def test_generators_and_scores_are_those_that_a_training_of_its_own_logs(
-    gan: dict, dataset: GzslDataset, tmp_path: Path
-) -> None:
+def test_generators_and_scores_are_those_that_a_training_of_its_own_logs(gan, dataset, tmp_path):
     config = changed(gan=gan)
     generator, logged = train_alone(config, dataset, tmp_path / "alone")
     found = train_kept(config, dataset, tmp_path / "kept")
@@ -123,7 +116,7 @@ def test_generators_and_scores_are_those_that_a_training_of_its_own_logs(
     assert len({terms["val_calibrated_H"] for terms in found.values()}) > 1
 
 
-def test_figures_of_several_seeds_are_their_means(dataset: GzslDataset, tmp_path: Path) -> None:
+def test_figures_of_several_seeds_are_their_means(dataset, tmp_path):
     both = train_kept(TINY, dataset, tmp_path, (0, 1))
     each = [train_kept(changed(seed=seed), dataset, tmp_path, (seed,)) for seed in (0, 1)]
     for epoch, terms in both.items():
@@ -137,9 +130,7 @@ def test_figures_of_several_seeds_are_their_means(dataset: GzslDataset, tmp_path
 
 @pytest.mark.parametrize("stop", [1, 2])
 @pytest.mark.parametrize("gan", [{}, SNAPSHOTS], ids=["one generator", "snapshots"])
-def test_a_training_that_was_cut_off_goes_on_to_the_same_weights_and_scores(
-    gan: dict, stop: int, dataset: GzslDataset, tmp_path: Path
-) -> None:
+def test_a_training_that_was_cut_off_goes_on_to_the_same_weights_and_scores(gan, stop, dataset, tmp_path):
     config = changed(gan=gan)
     whole = train_kept(config, dataset, tmp_path / "whole")
     training = KeptGan(make_job(config, dataset, tmp_path / "killed")).train()
@@ -152,9 +143,7 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_weights_and_scores(
     assert resumed[6]["gan_trainings"] == 0, "it goes on from what was saved at a scored epoch"
 
 
-def test_a_training_that_went_past_an_epoch_scored_now_is_done_again_with_the_same_weights(
-    dataset: GzslDataset, tmp_path: Path
-) -> None:
+def test_a_training_that_went_past_an_epoch_scored_now_is_done_again_with_the_same_weights(dataset, tmp_path):
     training = KeptGan(make_job(TINY, dataset, tmp_path / "kept")).train()
     assert [next(training)[0] for _ in range(2)] == [2, 4]
     found = train_kept(changed(gan={"score_every": 3}), dataset, tmp_path / "kept")
@@ -163,15 +152,13 @@ def test_a_training_that_went_past_an_epoch_scored_now_is_done_again_with_the_sa
     assert_same(load_kept(tmp_path / "kept", 3), generator)
 
 
-def test_what_training_goes_on_from_is_gone_once_it_has_ended(dataset: GzslDataset, tmp_path: Path) -> None:
+def test_what_training_goes_on_from_is_gone_once_it_has_ended(dataset, tmp_path):
     kept = KeptGan(make_job(TINY, dataset, tmp_path))
     states = [(kept.find_folder("gan") / "state.safetensors").is_file() for _ in kept.train()]
     assert states == [True, True, False]
 
 
-def test_whether_to_go_on_is_to_train_is_told_with_every_scored_epoch(
-    dataset: GzslDataset, tmp_path: Path
-) -> None:
+def test_whether_to_go_on_is_to_train_is_told_with_every_scored_epoch(dataset, tmp_path):
     assert [trains for _, _, trains in train_and_score(make_job(TINY, dataset, tmp_path), [0])] == [
         True,
         True,
@@ -184,7 +171,7 @@ def test_whether_to_go_on_is_to_train_is_told_with_every_scored_epoch(
     ]
 
 
-def test_a_longer_training_keeps_what_a_shorter_one_left(dataset: GzslDataset, tmp_path: Path) -> None:
+def test_a_longer_training_keeps_what_a_shorter_one_left(dataset, tmp_path):
     train_kept(changed(gan={"epochs": 4}), dataset, tmp_path / "kept")
     before = list_files(tmp_path / "kept")
     train_kept(TINY, dataset, tmp_path / "kept")
@@ -197,7 +184,7 @@ def test_a_longer_training_keeps_what_a_shorter_one_left(dataset: GzslDataset, t
 # Sharing
 
 
-def test_a_second_count_trains_nothing(dataset: GzslDataset, tmp_path: Path) -> None:
+def test_a_second_count_trains_nothing(dataset, tmp_path):
     first = train_kept(TINY, dataset, tmp_path)
     before = list_files(tmp_path)
     config = changed(generate={"counts": [5]}, classifier={"lr": 0.01})
@@ -208,7 +195,7 @@ def test_a_second_count_trains_nothing(dataset: GzslDataset, tmp_path: Path) -> 
     assert second[6]["val_calibrated_H"] != first[6]["val_calibrated_H"]
 
 
-def test_gans_of_one_seed_share_their_pretrained_networks(dataset: GzslDataset, tmp_path: Path) -> None:
+def test_gans_of_one_seed_share_their_pretrained_networks(dataset, tmp_path):
     train_kept(changed(gan={"epochs": 2}), dataset, tmp_path)
     (pretrained,) = tmp_path.glob(f"pretrained/*/{PRETRAINED_FILE}")
     before = list_files(tmp_path)
@@ -233,7 +220,7 @@ print((kept.find_folder("pretrained") / "pretrained.safetensors").stat().st_mtim
 """
 
 
-def test_two_processes_fit_the_pretrained_networks_once(dataset: GzslDataset, tmp_path: Path) -> None:
+def test_two_processes_fit_the_pretrained_networks_once(dataset, tmp_path):
     folder = KeptGan(make_job(TINY, dataset, tmp_path)).find_folder("pretrained")
     children = []
     with FileLock(folder / "lock"):
@@ -269,9 +256,7 @@ def test_two_processes_fit_the_pretrained_networks_once(dataset: GzslDataset, tm
         ({"regressor": {"lr": 0.5}}, True),
     ],
 )
-def test_whatever_shapes_a_gan_makes_it_another(
-    changes: dict, pretrained_too: bool, dataset: GzslDataset
-) -> None:
+def test_whatever_shapes_a_gan_makes_it_another(changes, pretrained_too, dataset):
     ours, theirs = (KeptGan(make_job(config, dataset, Path("/"))) for config in (TINY, changed(**changes)))
     assert ours.find_folder("gan") != theirs.find_folder("gan")
     assert (ours.find_folder("pretrained") != theirs.find_folder("pretrained")) == pretrained_too
@@ -286,12 +271,12 @@ def test_whatever_shapes_a_gan_makes_it_another(
         {"threads": 3, "experiment": "x", "run_name": "y", "sweep": {"trials": 3}},
     ],
 )
-def test_what_shapes_no_gan_leaves_it_the_same(changes: dict, dataset: GzslDataset) -> None:
+def test_what_shapes_no_gan_leaves_it_the_same(changes, dataset):
     ours, theirs = (KeptGan(make_job(config, dataset, Path("/"))) for config in (TINY, changed(**changes)))
     assert ours.find_folder("gan") == theirs.find_folder("gan")
 
 
-def test_other_data_give_another_gan(dataset: GzslDataset, blobs: GzslDataset) -> None:
+def test_other_data_give_another_gan(dataset, blobs):
     features = dataset.features.clone()
     features[0, 0] += 0.5
     views = [make_validation_view(blobs, 0.3, 0), make_validation_view(blobs, 0.2, 1)]
@@ -306,17 +291,13 @@ def test_other_data_give_another_gan(dataset: GzslDataset, blobs: GzslDataset) -
     assert KeptGan(make_job(TINY, renamed, Path("/"))).find_folder("gan") in folders
 
 
-def test_a_term_that_is_no_longer_finite_is_an_error_and_leaves_no_generator(
-    dataset: GzslDataset, tmp_path: Path
-) -> None:
+def test_a_term_that_is_no_longer_finite_is_an_error_and_leaves_no_generator(dataset, tmp_path):
     with pytest.raises(FloatingPointError, match=r"GAN: the term \w+ is (nan|-?inf) in epoch"):
         train_kept(changed(gan={"generator_lr": 1e30}), dataset, tmp_path)
     assert list(tmp_path.glob("gan/*/*.safetensors")) == []
 
 
-def test_features_that_the_generator_cannot_make_are_refused_before_anything_is_kept(
-    dataset: GzslDataset, tmp_path: Path
-) -> None:
+def test_features_that_the_generator_cannot_make_are_refused_before_anything_is_kept(dataset, tmp_path):
     signed = replace(dataset, features=dataset.features - 9)
     with pytest.raises(InputError, match=r"features: found values down to -8\."):
         train_kept(TINY, signed, tmp_path)

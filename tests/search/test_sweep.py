@@ -101,7 +101,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, spoiled: Path) -> Place:
     return place
 
 
-def test_the_parent_answers_which_setting_is_best_and_every_trial_is_a_child(swept: Place) -> None:
+def test_the_parent_answers_which_setting_is_best_and_every_trial_is_a_child(swept):
     (parent,) = swept.runs()
     assert (parent.info.status, parent.data.tags["stage"]) == ("FINISHED", "sweep")
     trials = swept.trials(parent)[:6]
@@ -118,7 +118,7 @@ def test_the_parent_answers_which_setting_is_best_and_every_trial_is_a_child(swe
     assert f"runs/{best.info.run_id}" in tags["mlflow.note.content"]
 
 
-def test_one_gan_serves_several_counts_and_the_presets_own_setting_comes_first(swept: Place) -> None:
+def test_one_gan_serves_several_counts_and_the_presets_own_setting_comes_first(swept):
     (parent,) = swept.runs()
     trials = swept.trials(parent)[:6]
     assert points(trials)[0] == (0.01, 30)
@@ -128,7 +128,7 @@ def test_one_gan_serves_several_counts_and_the_presets_own_setting_comes_first(s
     assert parent.data.metrics["default_value"] == trials[0].data.metrics["value"]
 
 
-def test_the_curve_of_a_trial_has_every_scored_epoch_and_its_value_is_the_best_of_them(swept: Place) -> None:
+def test_the_curve_of_a_trial_has_every_scored_epoch_and_its_value_is_the_best_of_them(swept):
     (parent,) = swept.runs()
     for run in swept.trials(parent)[:6]:
         curve = MlflowClient(swept.uri).get_metric_history(run.info.run_id, "val_calibrated_H")
@@ -136,7 +136,7 @@ def test_the_curve_of_a_trial_has_every_scored_epoch_and_its_value_is_the_best_o
         assert run.data.metrics["value"] == max(point.value for point in curve)
 
 
-def test_the_best_setting_is_a_layer_to_use_as_it_is(swept: Place) -> None:
+def test_the_best_setting_is_a_layer_to_use_as_it_is(swept):
     (parent,) = swept.runs()
     config = parse(main.COMMAND, ["--config", str(swept.artifacts(parent) / "best.yaml")]).config
     number = parent.data.tags["best.trial"]
@@ -146,9 +146,7 @@ def test_the_best_setting_is_a_layer_to_use_as_it_is(swept: Place) -> None:
     assert config.gan.epochs == best.data.metrics["epoch"]
 
 
-def test_the_same_command_adds_only_the_missing_trials_and_repeats_no_point(
-    swept: Place, spoiled: Path
-) -> None:
+def test_the_same_command_adds_only_the_missing_trials_and_repeats_no_point(swept, spoiled):
     said = swept.sweep(
         **{"data.path": spoiled, "sweep.trials": 8, "sweep.pruner": "none", "sweep.workers": 2}
     )
@@ -158,7 +156,7 @@ def test_the_same_command_adds_only_the_missing_trials_and_repeats_no_point(
     assert len(found) == len(set(found)) == 8
 
 
-def test_a_study_is_not_mixed_with_other_settings(swept: Place, spoiled: Path) -> None:
+def test_a_study_is_not_mixed_with_other_settings(swept, spoiled):
     (parent,) = swept.runs()
     flags = {"data.path": spoiled, "sweep.study": parent.data.tags["study"], "gan.hidden_size": 32}
     said = swept.sweep(1, **flags)
@@ -166,7 +164,7 @@ def test_a_study_is_not_mixed_with_other_settings(swept: Place, spoiled: Path) -
     assert len(swept.runs()) == 1
 
 
-def test_a_killed_command_goes_on_with_the_same_command_and_leaves_nothing_running(tmp_path: Path) -> None:
+def test_a_killed_command_goes_on_with_the_same_command_and_leaves_nothing_running(tmp_path):
     place = Place(tmp_path)
     process = place.start(**{"sweep.trials": 4, "sweep.workers": 2})
     until = time.monotonic() + 120
@@ -184,7 +182,7 @@ def test_a_killed_command_goes_on_with_the_same_command_and_leaves_nothing_runni
     assert (parent.info.status, states.count("FINISHED"), states.count("RUNNING")) == ("FINISHED", 4, 0)
 
 
-def test_a_second_command_works_with_the_first_and_reports_when_that_is_killed(tmp_path: Path) -> None:
+def test_a_second_command_works_with_the_first_and_reports_when_that_is_killed(tmp_path):
     place = Place(tmp_path)
     commands = [place.start(**{"sweep.trials": 4}) for _ in range(2)]
     for command in commands:
@@ -199,7 +197,7 @@ def test_a_second_command_works_with_the_first_and_reports_when_that_is_killed(t
     assert (place.artifacts(parent) / "best.yaml").is_file()
 
 
-def test_mlflow_run_goes_on_with_the_parent_of_the_run_before(tmp_path: Path) -> None:
+def test_mlflow_run_goes_on_with_the_parent_of_the_run_before(tmp_path):
     place = Place(tmp_path)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "MLFLOW_TRACKING_URI": place.uri, "PATH": path}
@@ -225,7 +223,7 @@ def test_mlflow_run_goes_on_with_the_parent_of_the_run_before(tmp_path: Path) ->
     )
 
 
-def test_a_deleted_parent_is_replaced(tmp_path: Path) -> None:
+def test_a_deleted_parent_is_replaced(tmp_path):
     place = Place(tmp_path)
     place.sweep(**{"sweep.trials": 1})
     (old,) = place.runs()
@@ -236,7 +234,7 @@ def test_a_deleted_parent_is_replaced(tmp_path: Path) -> None:
     assert (place.artifacts(new) / "best.yaml").is_file()
 
 
-def test_a_broken_trial_does_not_end_the_sweep_and_keeps_its_traceback(tmp_path: Path) -> None:
+def test_a_broken_trial_does_not_end_the_sweep_and_keeps_its_traceback(tmp_path):
     place = Place(tmp_path)
     space = "gan.critic_lr: {choices: [1.0e-3, 1.0e+30]}\ngenerate.counts: {low: 10, high: 90}\n"
     (tmp_path / "space.yaml").write_text(space)
@@ -249,7 +247,7 @@ def test_a_broken_trial_does_not_end_the_sweep_and_keeps_its_traceback(tmp_path:
     assert parent.data.metrics["trials_complete"] == 6
 
 
-def test_twenty_broken_trials_in_a_row_end_the_sweep_with_one_error(tmp_path: Path) -> None:
+def test_twenty_broken_trials_in_a_row_end_the_sweep_with_one_error(tmp_path):
     place = Place(tmp_path)
     (tmp_path / "space.yaml").write_text("gan.critic_lr: {low: 1.0e+30, high: 1.0e+31, log: true}\n")
     said = place.sweep(1, **{"sweep.space": "space.yaml", "sweep.trials": 40})
@@ -275,9 +273,7 @@ SEARCHED = r"gan.cycle_wieght: found a parameter that cannot be searched; allowe
         ),
     ],
 )
-def test_what_cannot_be_used_is_refused_before_anything_runs(
-    flag: str, value: str, said: str, tmp_path: Path
-) -> None:
+def test_what_cannot_be_used_is_refused_before_anything_runs(flag, value, said, tmp_path):
     place = Place(tmp_path)
     (tmp_path / "space.yaml").write_text(value + "\n")
     printed = place.sweep(1, **{f"sweep.{flag}": "space.yaml" if flag == "space" else value})
@@ -286,7 +282,7 @@ def test_what_cannot_be_used_is_refused_before_anything_runs(
     assert place.runs() == []
 
 
-def test_the_final_models_are_scored_once_per_seed_beside_the_presets_own(tmp_path: Path) -> None:
+def test_the_final_models_are_scored_once_per_seed_beside_the_presets_own(tmp_path):
     place, flags = Place(tmp_path), {"sweep.trials": 2, "sweep.final": "true", "seeds": "[0,1]"}
     place.sweep(**flags)
     (parent,) = place.runs()
