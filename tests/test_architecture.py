@@ -133,7 +133,8 @@ def test_an_import_alone_loads_nothing_slow(statement):
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)
 def test_help_loads_nothing_slow(name):
-    ask = f"import runpy; sys.argv = ['{name}', '--help']\ntry: runpy.run_module('entrypoints.{name}', run_name='__main__')"
+    ask = f"import runpy; sys.argv = ['{name}', '--help']\n"
+    ask += f"try: runpy.run_module('entrypoints.{name}', run_name='__main__')"
     assert slow_modules(f"{ask}\nexcept SystemExit as end: assert end.code == 0") == []
 
 

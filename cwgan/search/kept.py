@@ -1,4 +1,4 @@
-"""GANs that are trained once and scored many times, kept on disk under a hash of all that affects their weights.
+"""GANs that are trained once, scored often, and kept on disk under a hash of all that affects their weights.
 
 A search varies what shapes the GAN (such as the cycle weight) and what comes after it (such as the number of
 synthetic rows). All settings of one GAN are scored on the same kept generators. A training that was killed
@@ -36,21 +36,14 @@ NOT_SHAPING = ("monitor.save.", "regressor.save.", "gan.save.", "gan.train", "ga
 class KeptGan:
     """The training of one GAN as far as it has got on disk, and further on demand.
 
-    Args:
-        job: under the validation protocol; its folder is that of all kept GANs.
-        is_new: whether a training was begun from nothing.
+    The job's folder is that of all kept GANs; `is_new` tells whether a training was begun from nothing.
     """
 
     job: Job
     is_new: bool = False
 
     def train(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield every scored epoch once its generators are there, with its terms if it was trained for that.
-
-        Raises:
-            InputError: features that the generator cannot make.
-            FloatingPointError: a term is no longer finite.
-        """
+        """Yield every scored epoch once its generators are there, with its terms if it was trained now."""
         state, last = self.find_folder("gan") / "state.safetensors", self.job.config.gan.epochs
         epochs: Iterator[Epoch] | None = None
         for goal in scored_epochs(self.job.config.gan):

@@ -25,13 +25,7 @@ ENOUGH_GANS = 5  # fewer GAN settings say nothing of what lies between: no surfa
 def report(run: tracking.Run, config: Config, study: Study) -> str:
     """Put on the parent run what came out: the answer, best.yaml, metrics, the table of trials, and pictures.
 
-    Args:
-        run: the parent.
-        config: that the search started from.
-        study: as far as it has got.
-
-    Returns:
-        The answer, to be printed.
+    Returns the answer, to be printed. `config` is what the search started from.
     """
     trials, names = study.list_trials(), list(study.space)
     best = find_best_trial(trials)
@@ -73,7 +67,7 @@ def configure_final(config: Config, trial: Trial) -> Config:
 
 
 def format_layer(config: Config) -> str:
-    """Return a configuration as a YAML layer: what differs from the defaults and belongs to the recipe."""
+    """Return a configuration as a YAML layer: what differs from the defaults and is of the recipe."""
     defaults = flatten(to_dict(Config()))
     flat = {key: value for key, value in flatten(to_dict(config)).items() if value != defaults[key]}
     kept = {key: flat[key] for key in flat if key.partition(".")[0] in (*STAGE_SECTIONS, "precision")}
@@ -114,7 +108,7 @@ def describe_trial(trial: Trial, study: Study) -> str:
 def list_trials(
     trials: Sequence[Trial], names: Sequence[str], link: str = "", limit: int | None = None
 ) -> str:
-    """Return so many of the trials, None for all, as a table, the best first; linked where a prefix is given."""
+    """Return so many trials, None for all, as a table, the best first; with links where a prefix is given."""
     ranks, rows = {"COMPLETE": 0, "PRUNED": 1}, []
     trials = sorted(trials, key=lambda one: (ranks.get(one.state.name, 2), -(one.value or 0), one.number))
     for trial in trials[:limit]:

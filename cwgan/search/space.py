@@ -60,15 +60,10 @@ Space = Mapping[str, Range | Choices]
 
 
 def read_space(name: str, config: Config) -> Space:
-    """Read a search space and try every end of every range, and every choice, on the configuration.
+    """Read a search space: a file in configs/ by name, or a YAML file by path.
 
-    Args:
-        name: of a file in configs/, or a YAML file's path. The file maps dotted parameter names to
-            {low: .., high: .., log: true or false} or {choices: [..]}.
-        config: that the search starts from.
-
-    Raises:
-        InputError: an unreadable file, a parameter that cannot be searched, or a value it cannot take.
+    It maps dotted parameter names to {low: .., high: .., log: true or false} or {choices: [..]}. Every end
+    and every choice is tried on the configuration; InputError for what cannot be searched or taken.
     """
     path, flat = find_layer(name, "sweep.space"), flatten(to_dict(config))
     known = [key for key in flat if key.startswith(SECTIONS) and not key.startswith(FIXED)]

@@ -103,10 +103,8 @@ for _name in [*_INNER, *(name for name in dir(BaseStorage) if not name.startswit
 class Study:
     """A study of a task, opened or made; a database that does not answer is waited for so many seconds.
 
-    With the number of trials, the task's seed fixes what is proposed after the same results.
-
-    Raises:
-        InputError: a URL that is none, or a database that cannot be reached.
+    With the number of trials, the task's seed fixes what is proposed after the same results. InputError for a
+    URL that is none, or a database that cannot be reached.
     """
 
     def __init__(self, task: Task, patience: float = PATIENCE) -> None:
@@ -198,15 +196,10 @@ class Study:
     ) -> Trial | None:
         """Try the setting that waits in the queue or a new one, unless finished and running ones are enough.
 
-        An error of the objective is noted and fails the trial. A trial that ends through no fault of its
-        setting, as by an interruption or a `StoreError`, goes back into the queue.
-
-        Args:
-            objective: returns the trial's value.
-            choose_fixed: from all trials, the parameters that a new setting takes over.
-
-        Returns:
-            The trial as it ended, or None where there was nothing to try.
+        An error of the objective fails the trial and is noted as its "error"; a `StoreError` or an
+        interruption, which are no fault of the setting, as "excused": `recover` puts such a trial back into
+        the queue. From all trials, `choose_fixed` gives the parameters that a new setting takes over. Returns
+        the trial as it ended.
         """
         begun: list[Attempt] = []
         with ExitStack() as turn:

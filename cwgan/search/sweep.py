@@ -35,7 +35,7 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
     """Join the study, try settings until it is done, report, and train the final models if asked for.
 
     Raises:
-        InputError: a search space or a parameter that cannot be used, or a study that was begun with others.
+        InputError: a parameter or search space that cannot be used, or a study that was begun with others.
         SweepError: too many workers or trials broke, or no trial was completed.
     """
     config = arguments.config
@@ -80,8 +80,7 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
 def prepare(config: Config) -> tuple[Task, GzslDataset, dict[str, Any]]:
     """Check what is asked for and read the data set under the validation protocol.
 
-    Returns:
-        What workers are told, the data set, and all that decides the results of the study, by dotted name.
+    Returns the task, the data set, and all that decides the results of the study, by dotted name.
     """
     for name in ("gan", "monitor", "regressor"):
         if not getattr(config, name).train:

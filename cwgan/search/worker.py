@@ -75,11 +75,7 @@ def _work_alone(task: Task) -> None:
 
 
 def work(task: Task, study: Study, scratch: Path) -> None:
-    """Try settings until the study is done; repeat the trials of workers that vanished.
-
-    Raises:
-        SweepError: too many trials in a row broke.
-    """
+    """Try settings until the study is done; a SweepError if too many in a row break."""
     closed, broken = set[int](), 0
     data: dict[str, GzslDataset] = {}
     while not study.is_done():

@@ -38,7 +38,7 @@ TINY = "--monitor.epochs 1 --regressor.epochs 1 --gan.epochs 1 --gan.hidden_size
 
 
 def services(**variables: str) -> dict[str, Any]:
-    """Return what Compose would start, with variables filled in as it does: an empty one takes its default."""
+    """Return what Compose would start, variables filled in as it does: an empty one takes its default."""
 
     def fill(found: re.Match[str]) -> str:
         name, default, message = found.groups()
