@@ -1,7 +1,4 @@
-"""The one wall to MLflow: runs, their parameters, metrics and artifacts, and references between them.
-
-All of it is in one file, although a long one, as no other imports MLflow.
-"""
+"""The one wall to MLflow, which no other file imports: runs, what they keep, and references between them."""
 
 import os
 import re
@@ -17,11 +14,9 @@ from pathlib import Path
 import mlflow
 import yaml
 from filelock import FileLock
-from mlflow.artifacts import download_artifacts
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, RunTag
-from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
@@ -48,7 +43,7 @@ class Run:
     """A running MLflow run.
 
     A stage writes its artifacts into `folder`: where MLflow keeps them, if that is on this machine; else a
-    temporary folder, from which `publish` uploads them. `scratch` is the session's.
+    folder in the session's `scratch`, from which `publish` uploads them.
     """
 
     run_id: str
@@ -66,8 +61,7 @@ class Run:
     def log_scores(self, metrics: Mapping[str, float], epoch: int = 0) -> None:
         """Log metrics in one call; unlike `mlflow.log_metrics` without reading the run back first."""
         now = int(1000 * time.time())
-        points = [Metric(name, value, now, epoch) for name, value in metrics.items()]
-        MlflowClient().log_batch(self.run_id, points)
+        MlflowClient().log_batch(self.run_id, [Metric(name, metrics[name], now, epoch) for name in metrics])
 
     def log_dataset(self, dataset: GzslDataset) -> None:
         """Record which data the run used: its digest as an MLflow input, its split hash and sizes as tags."""
@@ -95,9 +89,8 @@ class Run:
         try:
             for name, changed in present.items():
                 if self._sent.get(name) != changed:
-                    parent = str(Path(name).parent) if "/" in name else None
-                    repository.log_artifact(str(self.folder / name), parent)
-            for name in set(self._sent) - set(present):
+                    repository.log_artifact(str(self.folder / name), os.path.dirname(name) or None)
+            for name in self._sent.keys() - present:
                 repository.delete_artifacts(name)
         except Exception as error:  # every kind of storage raises its own
             raise MlflowException(f"uploading to {self.artifact_uri}: {error}") from error
@@ -114,7 +107,10 @@ def session() -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix="cwgan-"))
     kept = ""
     try:
-        _create_store()
+        place = store_uri().removeprefix("sqlite:///")
+        if place != store_uri() and "MLFLOW_RUN_ID" not in os.environ:  # `mlflow run` has made the store
+            with FileLock(f"{place}.lock"):  # made by one process at a time: together they would break it
+                MlflowClient().search_experiments(max_results=1)
         yield scratch
     except STORE_ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -137,18 +133,19 @@ def run(
     the tag `error`, an interruption or a `Stopped` as KILLED; all are raised again.
 
     Args:
-        stage: name of the stage; with the data set's, the name of the run.
-        config: of all stages.
-        sections: the parts of it that the stage uses, which become parameters.
+        stage: with the data set's name, the name of the run.
+        sections: the parts of the configuration that the stage uses, which become parameters.
         references: the stage's other parameters.
-        scratch: of the session; holds the folder of a run whose artifacts are kept elsewhere.
         is_child: whether it is a child of the run that is open now.
         parent: id of the run whose child it is, open here or elsewhere; its name is then `stage` alone.
         reopen: id of an ended run that is continued.
     """
     client = MlflowClient()
     if config.experiment and not (is_child or parent or reopen):
-        _choose_experiment(config.experiment)
+        if "MLFLOW_RUN_ID" in os.environ:
+            allowed = "nothing under `mlflow run`, which has --experiment-name for it"
+            raise InputError("configuration", "experiment", repr(config.experiment), allowed)
+        mlflow.set_experiment(config.experiment)
     if parent:
         owner = client.get_run(parent).info
         if owner.status != "RUNNING":  # ended by another command of a sweep, which was interrupted
@@ -183,7 +180,7 @@ def run(
         with suppress(*STORE_ERRORS):  # what went wrong matters more than that MLflow cannot be told
             if not is_killed:
                 client.set_tag(info.run_id, "error", f"{type(error).__name__}: {error}"[:5000])
-        with suppress(*STORE_ERRORS):
+        with suppress(*STORE_ERRORS):  # tried even if the tag could not be set
             mlflow.end_run("KILLED" if is_killed else "FAILED")
         raise
     mlflow.end_run()
@@ -227,31 +224,24 @@ def note_error(message: str) -> None:
 
 
 def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Path:
-    """Return the local file behind a run id or a path.
+    """Return the local file behind the value of a parameter; what must be downloaded goes to `scratch`.
 
-    Args:
-        reference: a file; a folder that holds `artifact`; a run id; or <run id>/<artifact path>. The artifact
-            may be that of one of the run's children, as with a run of `main`.
-        artifact: the file name looked for.
-        parameter: whose value this is, for errors.
-        scratch: of the session; holds what must be downloaded.
-
-    Raises:
-        InputError: nothing of that name, or a run without the artifact.
+    `reference` is a file; a folder that holds `artifact`; a run id; or <run id>/<artifact path>. The artifact
+    may be that of one of the run's children, as with a run of `main`. InputError if there is no such file.
     """
     path, refuse = Path(reference).resolve(), partial(InputError, f"--{parameter}")
     if path.is_file():
         return path
     if (path / artifact).is_file():
         return path / artifact
-    what = f"a run id, <run id>/<artifact>, a file, or a folder with {artifact} in it"
-    allowed = f"{what} (relative paths start at {Path.cwd()})"
+    allowed = f"a run id, <run id>/<artifact>, a file, or a folder with {artifact} in it"
+    allowed += f" (relative paths start at {Path.cwd()})"
     run_id, _, within = reference.removeprefix("runs:/").partition("/")
     run_id, wanted = run_id.lower(), within or artifact
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
         missing = f"no {artifact} in the folder {path}"
-        found = missing if path.is_dir() else f"neither run id nor file: {reference!r}"
-        raise refuse("reference", found, allowed)
+        unknown = f"neither run id nor file: {reference!r}"
+        raise refuse("reference", missing if path.is_dir() else unknown, allowed)
     if (given := _find(run_id)) is None:
         raise refuse("run id", f"no run {run_id} in {store_uri()}", allowed)
     owners = [given] if _has(given, wanted) else [run for run in _list_children(given) if _has(run, wanted)]
@@ -264,8 +254,8 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
     owner = owners[0].info
     if is_local_uri(owner.artifact_uri):  # MLflow would leave a copy of it in a temporary folder
         return Path(local_file_uri_to_path(owner.artifact_uri)) / wanted
-    folder = str(scratch / parameter)
-    return Path(download_artifacts(run_id=owner.run_id, artifact_path=wanted, dst_path=folder))
+    uri = f"runs:/{owner.run_id}/{wanted}"
+    return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(scratch / parameter)))
 
 
 def store_uri() -> str:
@@ -279,23 +269,7 @@ def local_folder() -> Path:
     return Path.cwd() if place == store_uri() else Path(place).resolve().parent
 
 
-def _create_store() -> None:
-    """Make first contact with a SQLite store, one process at a time: together they would break it."""
-    place = store_uri().removeprefix("sqlite:///")
-    if place == store_uri() or "MLFLOW_RUN_ID" in os.environ:  # `mlflow run` has made it
-        return
-    with FileLock(f"{place}.lock"):
-        MlflowClient().search_experiments(max_results=1)
-
-
-def _choose_experiment(name: str) -> None:
-    if "MLFLOW_RUN_ID" in os.environ:
-        allowed = "nothing under `mlflow run`, which has --experiment-name for it"
-        raise InputError("configuration", "experiment", repr(name), allowed)
-    mlflow.set_experiment(name)
-
-
-def _find(run_id: str) -> MlflowRun | None:
+def _find(run_id: str) -> mlflow.entities.Run | None:
     try:
         return MlflowClient().get_run(run_id)
     except MlflowException as error:
@@ -304,12 +278,11 @@ def _find(run_id: str) -> MlflowRun | None:
         return None
 
 
-def _list_children(parent: MlflowRun) -> list[MlflowRun]:
+def _list_children(parent: mlflow.entities.Run) -> list[mlflow.entities.Run]:
     having = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     return list(MlflowClient().search_runs([parent.info.experiment_id], having))
 
 
-def _has(candidate: MlflowRun, path: str) -> bool:
-    parent = str(Path(path).parent)
-    listed = MlflowClient().list_artifacts(candidate.info.run_id, None if parent == "." else parent)
+def _has(candidate: mlflow.entities.Run, path: str) -> bool:
+    listed = MlflowClient().list_artifacts(candidate.info.run_id, os.path.dirname(path) or None)
     return any(item.path == path for item in listed)
