@@ -14,12 +14,11 @@ from pathlib import Path
 import mlflow
 import yaml
 from filelock import FileLock
+from mlflow import MlflowClient, MlflowException
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 from requests import RequestException
@@ -32,10 +31,8 @@ from cwgan.errors import InputError, Stopped, StoreError
 from cwgan.files import write_text
 
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `main` says where to look
-CONFIG_FILE = "config.yaml"
 STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)
-MLFLOWS_OWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
-"""What MLflow calls a run that nobody named, as bedecked-owl-123."""
+MLFLOWS_OWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")  # of a run that nobody named, as bedecked-owl-123
 
 
 @dataclass
@@ -101,8 +98,7 @@ class Run:
 def session() -> Iterator[Path]:
     """Yield a temporary folder for what is downloaded, or waits for its upload.
 
-    Raises:
-        StoreError: for whatever MLflow raises within, in one line; what waited for its upload is kept.
+    Whatever MLflow raises within becomes a StoreError of one line; what waited for its upload is kept.
     """
     scratch = Path(tempfile.mkdtemp(prefix="cwgan-"))
     kept = ""
@@ -129,16 +125,11 @@ def run(
 ) -> Iterator[Run]:  # fmt: skip
     """Open the run of a stage, log its parameters and configuration, and close it whatever happens.
 
-    Under `mlflow run` the run that MLflow made is continued. An error ends it as FAILED with the message in
-    the tag `error`, an interruption or a `Stopped` as KILLED; all are raised again.
-
-    Args:
-        stage: with the data set's name, the name of the run.
-        sections: the parts of the configuration that the stage uses, which become parameters.
-        references: the stage's other parameters.
-        is_child: whether it is a child of the run that is open now.
-        parent: id of the run whose child it is, open here or elsewhere; its name is then `stage` alone.
-        reopen: id of an ended run that is continued.
+    Its parameters are the sections of the configuration that the stage uses, and `references`. It is a child
+    of the run that is open now (`is_child`), or of the one with the id `parent`, open here or elsewhere; its
+    name is then `stage` alone, else stage and data set. `reopen` is the id of an ended run to continue; under
+    `mlflow run` the run that MLflow made is continued. An error ends it as FAILED with the message in the tag
+    `error`, an interruption or a `Stopped` as KILLED; all are raised again.
     """
     client = MlflowClient()
     if config.experiment and not (is_child or parent or reopen):
@@ -170,17 +161,16 @@ def run(
         used = {key: value for key, value in values if "." not in key or key.split(".")[0] in sections}
         # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
         mlflow.log_params({key: value for key, value in {**used, **references}.items() if key not in known})
-        write_text(folder / CONFIG_FILE, yaml.safe_dump(to_dict(config), sort_keys=False))
+        write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
         try:
             yield started
         finally:
             started.publish()  # of a run that failed too: its savepoints are worth as much
     except BaseException as error:
         is_killed = isinstance(error, KeyboardInterrupt | Stopped)
-        with suppress(*STORE_ERRORS):  # what went wrong matters more than that MLflow cannot be told
-            if not is_killed:
-                client.set_tag(info.run_id, "error", f"{type(error).__name__}: {error}"[:5000])
-        with suppress(*STORE_ERRORS):  # tried even if the tag could not be set
+        if not is_killed:
+            note_error(f"{type(error).__name__}: {error}", info.run_id)
+        with suppress(*STORE_ERRORS):
             mlflow.end_run("KILLED" if is_killed else "FAILED")
         raise
     mlflow.end_run()
@@ -209,17 +199,16 @@ def end_lost(run_id: str, reason: str) -> None:
 
 def end_lost_below(parent: str, alive: Set[str]) -> None:
     """End as FAILED the running descendants of a run, but none known to be alive and none of `adopt`."""
-    client = MlflowClient()
-    for child in _list_children(client.get_run(parent)):
+    for child in _list_children(MlflowClient().get_run(parent)):
         if child.info.run_id not in alive and "stage" in child.data.tags and child.info.status == "RUNNING":
             end_lost_below(child.info.run_id, alive)
             end_lost(child.info.run_id, "its process is gone")
 
 
-def note_error(message: str) -> None:
-    """Say in the run that `mlflow run` made why no stage opened it."""
-    if run_id := os.environ.get("MLFLOW_RUN_ID"):
-        with suppress(*STORE_ERRORS):  # the error itself has been reported already
+def note_error(message: str, run_id: str = "") -> None:
+    """Say in a run why it failed; by default in the one that `mlflow run` made and no stage opened."""
+    if run_id := run_id or os.environ.get("MLFLOW_RUN_ID", ""):
+        with suppress(*STORE_ERRORS):  # what went wrong matters more than that MLflow cannot be told
             MlflowClient().set_tag(run_id, "error", message[:5000])
 
 
@@ -230,17 +219,15 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
     may be that of one of the run's children, as with a run of `main`. InputError if there is no such file.
     """
     path, refuse = Path(reference).resolve(), partial(InputError, f"--{parameter}")
-    if path.is_file():
-        return path
-    if (path / artifact).is_file():
-        return path / artifact
+    for file in (path, path / artifact):
+        if file.is_file():
+            return file
     allowed = f"a run id, <run id>/<artifact>, a file, or a folder with {artifact} in it"
     allowed += f" (relative paths start at {Path.cwd()})"
     run_id, _, within = reference.removeprefix("runs:/").partition("/")
     run_id, wanted = run_id.lower(), within or artifact
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
-        missing = f"no {artifact} in the folder {path}"
-        unknown = f"neither run id nor file: {reference!r}"
+        missing, unknown = f"no {artifact} in the folder {path}", f"neither run id nor file: {reference!r}"
         raise refuse("reference", missing if path.is_dir() else unknown, allowed)
     if (given := _find(run_id)) is None:
         raise refuse("run id", f"no run {run_id} in {store_uri()}", allowed)
