@@ -104,8 +104,8 @@ def session() -> Iterator[Path]:
     kept = ""
     try:
         place = store_uri().removeprefix("sqlite:///")
-        if place != store_uri() and "MLFLOW_RUN_ID" not in os.environ:  # `mlflow run` has made the store
-            with FileLock(f"{place}.lock"):  # made by one process at a time: together they would break it
+        if place != store_uri() and "MLFLOW_RUN_ID" not in os.environ:  # else `mlflow run` has made it
+            with FileLock(f"{place}.lock"):  # processes that make one store at once would break it
                 MlflowClient().search_experiments(max_results=1)
         yield scratch
     except STORE_ERRORS as error:
