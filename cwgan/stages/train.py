@@ -43,6 +43,8 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
         check_range(config.gan.output, job.dataset)
     _check_best_by(config)
     source = job.load(supplier) if supplier else None
+    if source and resume:
+        source.part("generator")  # InputError if the checkpoint holds no GAN
     tensors: dict[str, Tensor] = {}
     for stage in ("monitor", "regressor"):
         if getattr(config, stage).train and not resume:
