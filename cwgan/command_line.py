@@ -26,30 +26,18 @@ KINDS[list[int]] = "a list of whole numbers, as [200] or [1200,300]"
 
 @dataclass(frozen=True)
 class Command:
-    """What one entry point accepts and does.
-
-    Args:
-        name, help: of the entry point, and one sentence for `--help`.
-        sections: the parts of `Config` whose parameters it takes.
-        references: parameters of its own, such as the run it builds on, as name -> help.
-        required: those of them that must be given.
-        inherits: the one of them whose configuration is inherited.
-        config: the preset used where none is named and nothing is inherited.
-        work: "package.module:function" that does the work; imported after parsing.
-        artifacts: reference -> file name of the artifact that a run id stands for; others are plain paths.
-        opens_run: whether the work is given an open MLflow run.
-    """
+    """What one entry point accepts and does; references are parameters of its own, as a run to build on."""
 
     name: str
-    help: str
-    sections: tuple[str, ...]
-    references: Mapping[str, str] = field(default_factory=dict)
-    required: tuple[str, ...] = ()
-    inherits: str = ""
-    config: str = ""
-    work: str = ""
-    artifacts: Mapping[str, str] = field(default_factory=dict)
-    opens_run: bool = True
+    help: str  # one sentence
+    sections: tuple[str, ...]  # the parts of `Config` whose parameters it takes
+    references: Mapping[str, str] = field(default_factory=dict)  # name -> help
+    required: tuple[str, ...] = ()  # the references that must be given
+    inherits: str = ""  # the reference whose configuration is inherited
+    config: str = ""  # the preset used where none is named and nothing is inherited
+    work: str = ""  # "package.module:function" that does the work; imported after parsing
+    artifacts: Mapping[str, str] = field(default_factory=dict)  # reference -> file that a run id stands for
+    opens_run: bool = True  # whether the work is given an open MLflow run
 
     def has_flag(self, parameter: str) -> bool:
         return "." not in parameter or parameter.partition(".")[0] in self.sections
@@ -67,8 +55,7 @@ class Arguments:
 def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | None = None) -> Arguments:
     """Parse flags over YAML layers, and these over the nested configuration of the run built upon, if any.
 
-    Raises:
-        InputError: an unknown flag or preset, a missing reference, or a value that is not allowed.
+    InputError for an unknown flag or preset, a missing reference, or a value that is not allowed.
     """
     parser = _make_parser(command)
     given = _parse_flags(parser, command, argv)
@@ -93,12 +80,10 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
 def override(config: Config, values: Mapping[str, Any], source: object = "configuration") -> Config:
     """Return a configuration with values by dotted name, as {"gan.epochs": 5}, each checked as a flag is.
 
-    Raises:
-        InputError: an unknown name, or a value of another type or out of range; it names `source`.
+    InputError, which names `source`, for an unknown name, or a value of another type or out of range.
     """
-    typed = _check_types(source, values)
     try:
-        return _replace(config, nested(typed))
+        return _replace(config, nested(_check_types(source, values)))
     except InputError as error:
         raise InputError(source, error.field, error.got, error.allowed) from None
 
@@ -243,8 +228,6 @@ def _check_types(source: object, flat: Mapping[str, Any]) -> dict[str, Any]:
 
 def _replace(section: Any, values: Mapping[str, Any]) -> Any:
     """Return a section, or the whole configuration, with values from nested dictionaries."""
-    changes = {
-        key: _replace(getattr(section, key), value) if isinstance(value, Mapping) else value
-        for key, value in values.items()
-    }
-    return replace(section, **changes)
+    inner = {key: value for key, value in values.items() if isinstance(value, Mapping)}
+    changed = {key: _replace(getattr(section, key), value) for key, value in inner.items()}
+    return replace(section, **{**values, **changed})

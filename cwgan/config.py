@@ -132,9 +132,7 @@ class ClassifierConfig(FitConfig, section="classifier."):
     batch_size: int = option(2048, "rows per step", unit="rows", at_least=1)
     lr_decay: float = option(1e-3, "learning rate of epoch e, from 0: lr / (1 + lr_decay * e)", at_least=0)
     weight_decay: float = option(1e-4, "weight of half the squared norm of the weight matrix", at_least=0)
-    operation: Literal["merge", "replace"] = option(
-        "merge", "real and synthetic rows, or synthetic ones only"
-    )
+    operation: Literal["merge", "replace"] = option("merge", "real and synthetic rows, or synthetic only")
     domain: Literal["openset", "openval", "zsl"] = option("openset", "classes to answer: all, seen, unseen")
     loss: Literal["softmax", "logit_adjusted"] = option(
         "softmax", "cross-entropy; logit_adjusted: of logits plus log class priors (Chen et al. 2022)"
@@ -154,8 +152,7 @@ class SweepConfig(Section, section="sweep."):
     objective: Literal["H", "calibrated_H"] = option("H", "score on validation classes that is maximized")
     value: Literal["best", "last"] = option("best", "which scored epoch gives a setting's value")
     pruner: Literal["percentile", "median", "hyperband", "none"] = option(
-        "percentile",
-        "how poor settings are given up early; percentile: the worst tenth, the others are bolder",
+        "percentile", "how poor settings are given up early; percentile: the worst tenth, others are bolder"
     )
     trials_per_gan: int = option(4, "settings per trained GAN; they differ in later stages only", at_least=1)
     workers: int = option(1, "processes here; several have one thread each, or `threads`", at_least=1)

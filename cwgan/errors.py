@@ -8,13 +8,9 @@ from types import FrameType
 
 
 class InputError(ValueError):
-    """Something a user handed in cannot be used.
+    """Something a user handed in cannot be used: where it is, what was found there, and what is allowed.
 
-    Args:
-        where: the file, or the section of the configuration, that holds the mistake.
-        field: the key, parameter or split within it.
-        got: what was found there.
-        allowed: what would have been accepted.
+    `where` is a file or a section of the configuration, `field` the key, parameter or split within it.
     """
 
     def __init__(self, where: object, field: str, got: object, allowed: str) -> None:

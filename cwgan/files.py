@@ -39,11 +39,7 @@ def fingerprint(row: np.ndarray) -> bytes:
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading.
-
-    Raises:
-        InputError: it is missing, not HDF5, cut short, or found damaged while it is read.
-    """
+    """Open an HDF5 file; InputError if it is missing, no HDF5, cut short, or found damaged in reading."""
     if not path.is_file():
         raise InputError(path, "file", "nothing there", "an HDF5 file")
     try:
@@ -58,13 +54,8 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 def dataset_of(file: h5py.File, key: str, dimensions: int, kind: str = "number") -> h5py.Dataset:
     """Return a dataset of an open file after checking that reading it is safe.
 
-    Args:
-        key: slash-separated path; every step must be stored in this file, not linked from another.
-        dimensions: how many it must have.
-        kind: "number" or "text".
-
-    Raises:
-        InputError: it is missing, a link, of another kind or shape, or declared larger than what is stored.
+    `key` is a slash-separated path, whose every step must be stored in this file; `kind` "number" or "text".
+    InputError if it is missing, a link, of another kind or shape, or declared larger than what is stored.
     """
     wanted = f"a {kind} dataset of {dimensions} dimension(s)"
     place: h5py.Group | h5py.Dataset = file

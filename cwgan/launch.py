@@ -9,21 +9,12 @@ from typing import Any
 from cwgan.command_line import Arguments, Command, parse
 from cwgan.errors import InputError, interruptible
 
-INTERRUPTED = 130
-
 
 def launch(command: Command, argv: list[str] | None = None) -> int:
-    """Run one entry point.
+    """Run one entry point; return 0, 130 if interrupted, or 1 for any error, which is one line on stderr.
 
     With `command.opens_run` its work gets an open MLflow run, the configuration, and the local files of the
-    references; else the parsed flags and a temporary folder.
-
-    Args:
-        command: what it accepts and does.
-        argv: the flags; by default the program's.
-
-    Returns:
-        The exit status: 0; 130 if interrupted; 1 for any error, which is one line on stderr.
+    references; else the parsed flags and a temporary folder. Without `argv` the program's own flags count.
     """
     flags = sys.argv[1:] if argv is None else argv
     try:
@@ -43,7 +34,7 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return 130
     return 0
 
 

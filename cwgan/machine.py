@@ -15,11 +15,7 @@ def set_up(threads: int, precision: str) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device of a name: "cpu", "cuda", or "auto" for a GPU where there is one.
-
-    Raises:
-        InputError: "cuda" where PyTorch sees no GPU.
-    """
+    """Return the device: "cpu", "cuda" (InputError where PyTorch sees no GPU), or "auto", a GPU if any."""
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("configuration", "device", "cuda", "auto or cpu: PyTorch sees no GPU here")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

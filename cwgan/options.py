@@ -8,19 +8,14 @@ from typing import Any, ClassVar
 
 from cwgan.errors import InputError
 
-COMPARISONS = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
+COMPARISONS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
 
 
-def option(
-    default: Any, help: str, *, unit: str = "", at_least: float | None = None, above: float | None = None,
-    at_most: float | None = None, below: float | None = None,
-) -> Any:  # fmt: skip
-    """Declare one parameter: its default, its meaning, its unit and the range it must lie in."""
-    bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
-    metadata = {
-        "help": f"{help} [{unit}]" if unit else help,
-        "range": {word: bound for word, bound in bounds.items() if bound is not None},
-    }
+def option(default: Any, help: str, *, unit: str = "", **bounds: float) -> Any:
+    """Declare one parameter: its default, its meaning, its unit and its bounds, named as in `COMPARISONS`."""
+    if unknown := bounds.keys() - COMPARISONS:
+        raise TypeError(f"no such bounds: {', '.join(unknown)}")
+    metadata = {"help": f"{help} [{unit}]" if unit else help, "range": bounds}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -40,7 +35,7 @@ class Section:
         for item in dataclasses.fields(self):
             value, bounds = getattr(self, item.name), item.metadata.get("range", {})
             numbers = value if isinstance(value, list) else [value]
-            allowed = " and ".join(f"{word} {bound}" for word, bound in bounds.items())
+            allowed = " and ".join(f"{word.replace('_', ' ')} {bound}" for word, bound in bounds.items())
             if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
                 allowed = "a finite number"
             elif all(COMPARISONS[word](number, bounds[word]) for word in bounds for number in numbers):

@@ -1,7 +1,4 @@
-"""The one wall to MLflow: runs, their parameters, metrics and artifacts, and references between them.
-
-All of it is in one file, although a long one, as no other imports MLflow.
-"""
+"""The one wall to MLflow, which no other file imports: runs, what they keep, and references between them."""
 
 import os
 import re
@@ -17,14 +14,11 @@ from pathlib import Path
 import mlflow
 import yaml
 from filelock import FileLock
-from mlflow.artifacts import download_artifacts
+from mlflow import MlflowClient, MlflowException
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, RunTag
-from mlflow.entities import Run as MlflowRun
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 from requests import RequestException
@@ -37,10 +31,8 @@ from cwgan.errors import InputError, Stopped, StoreError
 from cwgan.files import write_text
 
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `main` says where to look
-CONFIG_FILE = "config.yaml"
 STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)
-MLFLOWS_OWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
-"""What MLflow calls a run that nobody named, as bedecked-owl-123."""
+MLFLOWS_OWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")  # of a run that nobody named, as bedecked-owl-123
 
 
 @dataclass
@@ -48,7 +40,7 @@ class Run:
     """A running MLflow run.
 
     A stage writes its artifacts into `folder`: where MLflow keeps them, if that is on this machine; else a
-    temporary folder, from which `publish` uploads them. `scratch` is the session's.
+    folder in the session's `scratch`, from which `publish` uploads them.
     """
 
     run_id: str
@@ -66,8 +58,7 @@ class Run:
     def log_scores(self, metrics: Mapping[str, float], epoch: int = 0) -> None:
         """Log metrics in one call; unlike `mlflow.log_metrics` without reading the run back first."""
         now = int(1000 * time.time())
-        points = [Metric(name, value, now, epoch) for name, value in metrics.items()]
-        MlflowClient().log_batch(self.run_id, points)
+        MlflowClient().log_batch(self.run_id, [Metric(name, metrics[name], now, epoch) for name in metrics])
 
     def log_dataset(self, dataset: GzslDataset) -> None:
         """Record which data the run used: its digest as an MLflow input, its split hash and sizes as tags."""
@@ -95,9 +86,8 @@ class Run:
         try:
             for name, changed in present.items():
                 if self._sent.get(name) != changed:
-                    parent = str(Path(name).parent) if "/" in name else None
-                    repository.log_artifact(str(self.folder / name), parent)
-            for name in set(self._sent) - set(present):
+                    repository.log_artifact(str(self.folder / name), os.path.dirname(name) or None)
+            for name in self._sent.keys() - present:
                 repository.delete_artifacts(name)
         except Exception as error:  # every kind of storage raises its own
             raise MlflowException(f"uploading to {self.artifact_uri}: {error}") from error
@@ -108,13 +98,15 @@ class Run:
 def session() -> Iterator[Path]:
     """Yield a temporary folder for what is downloaded, or waits for its upload.
 
-    Raises:
-        StoreError: for whatever MLflow raises within, in one line; what waited for its upload is kept.
+    Whatever MLflow raises within becomes a StoreError of one line; what waited for its upload is kept.
     """
     scratch = Path(tempfile.mkdtemp(prefix="cwgan-"))
     kept = ""
     try:
-        _create_store()
+        place = store_uri().removeprefix("sqlite:///")
+        if place != store_uri() and "MLFLOW_RUN_ID" not in os.environ:  # else `mlflow run` has made it
+            with FileLock(f"{place}.lock"):  # processes that make one store at once would break it
+                MlflowClient().search_experiments(max_results=1)
         yield scratch
     except STORE_ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -133,22 +125,18 @@ def run(
 ) -> Iterator[Run]:  # fmt: skip
     """Open the run of a stage, log its parameters and configuration, and close it whatever happens.
 
-    Under `mlflow run` the run that MLflow made is continued. An error ends it as FAILED with the message in
-    the tag `error`, an interruption or a `Stopped` as KILLED; all are raised again.
-
-    Args:
-        stage: name of the stage; with the data set's, the name of the run.
-        config: of all stages.
-        sections: the parts of it that the stage uses, which become parameters.
-        references: the stage's other parameters.
-        scratch: of the session; holds the folder of a run whose artifacts are kept elsewhere.
-        is_child: whether it is a child of the run that is open now.
-        parent: id of the run whose child it is, open here or elsewhere; its name is then `stage` alone.
-        reopen: id of an ended run that is continued.
+    Its parameters are the sections of the configuration that the stage uses, and `references`. It is a child
+    of the run that is open now (`is_child`), or of the one with the id `parent`, open here or elsewhere; its
+    name is then `stage` alone, else stage and data set. `reopen` is the id of an ended run to continue; under
+    `mlflow run` the run that MLflow made is continued. An error ends it as FAILED with the message in the tag
+    `error`, an interruption or a `Stopped` as KILLED; all are raised again.
     """
     client = MlflowClient()
     if config.experiment and not (is_child or parent or reopen):
-        _choose_experiment(config.experiment)
+        if "MLFLOW_RUN_ID" in os.environ:
+            allowed = "nothing under `mlflow run`, which has --experiment-name for it"
+            raise InputError("configuration", "experiment", repr(config.experiment), allowed)
+        mlflow.set_experiment(config.experiment)
     if parent:
         owner = client.get_run(parent).info
         if owner.status != "RUNNING":  # ended by another command of a sweep, which was interrupted
@@ -173,16 +161,15 @@ def run(
         used = {key: value for key, value in values if "." not in key or key.split(".")[0] in sections}
         # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
         mlflow.log_params({key: value for key, value in {**used, **references}.items() if key not in known})
-        write_text(folder / CONFIG_FILE, yaml.safe_dump(to_dict(config), sort_keys=False))
+        write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
         try:
             yield started
         finally:
             started.publish()  # of a run that failed too: its savepoints are worth as much
     except BaseException as error:
         is_killed = isinstance(error, KeyboardInterrupt | Stopped)
-        with suppress(*STORE_ERRORS):  # what went wrong matters more than that MLflow cannot be told
-            if not is_killed:
-                client.set_tag(info.run_id, "error", f"{type(error).__name__}: {error}"[:5000])
+        if not is_killed:
+            note_error(f"{type(error).__name__}: {error}", info.run_id)
         with suppress(*STORE_ERRORS):
             mlflow.end_run("KILLED" if is_killed else "FAILED")
         raise
@@ -212,46 +199,36 @@ def end_lost(run_id: str, reason: str) -> None:
 
 def end_lost_below(parent: str, alive: Set[str]) -> None:
     """End as FAILED the running descendants of a run, but none known to be alive and none of `adopt`."""
-    client = MlflowClient()
-    for child in _list_children(client.get_run(parent)):
+    for child in _list_children(MlflowClient().get_run(parent)):
         if child.info.run_id not in alive and "stage" in child.data.tags and child.info.status == "RUNNING":
             end_lost_below(child.info.run_id, alive)
             end_lost(child.info.run_id, "its process is gone")
 
 
-def note_error(message: str) -> None:
-    """Say in the run that `mlflow run` made why no stage opened it."""
-    if run_id := os.environ.get("MLFLOW_RUN_ID"):
-        with suppress(*STORE_ERRORS):  # the error itself has been reported already
+def note_error(message: str, run_id: str = "") -> None:
+    """Say in a run why it failed; by default in the one that `mlflow run` made and no stage opened."""
+    if run_id := run_id or os.environ.get("MLFLOW_RUN_ID", ""):
+        with suppress(*STORE_ERRORS):  # what went wrong matters more than that MLflow cannot be told
             MlflowClient().set_tag(run_id, "error", message[:5000])
 
 
 def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Path:
-    """Return the local file behind a run id or a path.
+    """Return the local file behind the value of a parameter; what must be downloaded goes to `scratch`.
 
-    Args:
-        reference: a file; a folder that holds `artifact`; a run id; or <run id>/<artifact path>. The artifact
-            may be that of one of the run's children, as with a run of `main`.
-        artifact: the file name looked for.
-        parameter: whose value this is, for errors.
-        scratch: of the session; holds what must be downloaded.
-
-    Raises:
-        InputError: nothing of that name, or a run without the artifact.
+    `reference` is a file; a folder that holds `artifact`; a run id; or <run id>/<artifact path>. The artifact
+    may be that of one of the run's children, as with a run of `main`. InputError if there is no such file.
     """
     path, refuse = Path(reference).resolve(), partial(InputError, f"--{parameter}")
-    if path.is_file():
-        return path
-    if (path / artifact).is_file():
-        return path / artifact
-    what = f"a run id, <run id>/<artifact>, a file, or a folder with {artifact} in it"
-    allowed = f"{what} (relative paths start at {Path.cwd()})"
+    for file in (path, path / artifact):
+        if file.is_file():
+            return file
+    allowed = f"a run id, <run id>/<artifact>, a file, or a folder with {artifact} in it"
+    allowed += f" (relative paths start at {Path.cwd()})"
     run_id, _, within = reference.removeprefix("runs:/").partition("/")
     run_id, wanted = run_id.lower(), within or artifact
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
-        missing = f"no {artifact} in the folder {path}"
-        found = missing if path.is_dir() else f"neither run id nor file: {reference!r}"
-        raise refuse("reference", found, allowed)
+        missing, unknown = f"no {artifact} in the folder {path}", f"neither run id nor file: {reference!r}"
+        raise refuse("reference", missing if path.is_dir() else unknown, allowed)
     if (given := _find(run_id)) is None:
         raise refuse("run id", f"no run {run_id} in {store_uri()}", allowed)
     owners = [given] if _has(given, wanted) else [run for run in _list_children(given) if _has(run, wanted)]
@@ -264,8 +241,8 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
     owner = owners[0].info
     if is_local_uri(owner.artifact_uri):  # MLflow would leave a copy of it in a temporary folder
         return Path(local_file_uri_to_path(owner.artifact_uri)) / wanted
-    folder = str(scratch / parameter)
-    return Path(download_artifacts(run_id=owner.run_id, artifact_path=wanted, dst_path=folder))
+    uri = f"runs:/{owner.run_id}/{wanted}"
+    return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(scratch / parameter)))
 
 
 def store_uri() -> str:
@@ -279,23 +256,7 @@ def local_folder() -> Path:
     return Path.cwd() if place == store_uri() else Path(place).resolve().parent
 
 
-def _create_store() -> None:
-    """Make first contact with a SQLite store, one process at a time: together they would break it."""
-    place = store_uri().removeprefix("sqlite:///")
-    if place == store_uri() or "MLFLOW_RUN_ID" in os.environ:  # `mlflow run` has made it
-        return
-    with FileLock(f"{place}.lock"):
-        MlflowClient().search_experiments(max_results=1)
-
-
-def _choose_experiment(name: str) -> None:
-    if "MLFLOW_RUN_ID" in os.environ:
-        allowed = "nothing under `mlflow run`, which has --experiment-name for it"
-        raise InputError("configuration", "experiment", repr(name), allowed)
-    mlflow.set_experiment(name)
-
-
-def _find(run_id: str) -> MlflowRun | None:
+def _find(run_id: str) -> mlflow.entities.Run | None:
     try:
         return MlflowClient().get_run(run_id)
     except MlflowException as error:
@@ -304,12 +265,11 @@ def _find(run_id: str) -> MlflowRun | None:
         return None
 
 
-def _list_children(parent: MlflowRun) -> list[MlflowRun]:
+def _list_children(parent: mlflow.entities.Run) -> list[mlflow.entities.Run]:
     having = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     return list(MlflowClient().search_runs([parent.info.experiment_id], having))
 
 
-def _has(candidate: MlflowRun, path: str) -> bool:
-    parent = str(Path(path).parent)
-    listed = MlflowClient().list_artifacts(candidate.info.run_id, None if parent == "." else parent)
+def _has(candidate: mlflow.entities.Run, path: str) -> bool:
+    listed = MlflowClient().list_artifacts(candidate.info.run_id, os.path.dirname(path) or None)
     return any(item.path == path for item in listed)

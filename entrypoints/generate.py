@@ -3,13 +3,12 @@
 import sys
 
 from cwgan.command_line import Command
-from cwgan.experiment import SECTIONS
 from cwgan.launch import launch
 
 COMMAND = Command(
     "generate",
     "Generate features of unseen, seen or all classes from their attributes, with a trained GAN.",
-    SECTIONS["generate"],
+    ("data", "generate"),
     {"gan": "run id or checkpoint of the trained GAN (required); its configuration is inherited"},
     required=("gan",),
     inherits="gan",

@@ -3,13 +3,12 @@
 import sys
 
 from cwgan.command_line import Command
-from cwgan.experiment import SECTIONS
 from cwgan.launch import launch
 
 COMMAND = Command(
     "train_cls",
     "Train the final softmax classifier on real and synthetic features; log S, U, H and T1.",
-    SECTIONS["train_cls"],
+    ("data", "classifier"),
     {"synthetic": "run id or file of the synthetic features (required); their configuration is inherited"},
     required=("synthetic",),
     inherits="synthetic",

@@ -4,7 +4,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from cwgan import tracking
 from cwgan.command_line import STAGE_SECTIONS
 from cwgan.config import Config
 from cwgan.errors import InputError
-from cwgan.experiment import SECTIONS, steps
+from cwgan.experiment import steps
 from cwgan.experiment.steps import Files
 from cwgan.files import write_text
 from cwgan.scoring.comparison import format_table, split_protocols, tabulate_scores
@@ -21,9 +21,7 @@ from cwgan.stages.classify import pick_headline, train_classifier
 from cwgan.stages.job import GAN_FILE, Job, load_data
 from cwgan.tracking import Run
 
-GATHERED = (".png", ".json", ".csv")
-"""Kinds of files of the stages that are copied to their parent run."""
-
+GATHERED = (".png", ".json", ".csv")  # kinds of files of the stages that are copied to their parent run
 LEGEND = """S, U: mean accuracy per seen and per unseen class; H: their harmonic mean; T1: as U, when only
 unseen classes can be answered; AUSUC: area under S over U as a bias on seen classes takes every value."""
 
@@ -54,8 +52,7 @@ def show_table(run: Run, name: str, table: str) -> None:
 
 def say_where(run: Run) -> None:
     """Print how to look at a run."""
-    store = tracking.store_uri()
-    page = f"#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    store, page = tracking.store_uri(), f"#/experiments/{run.experiment_id}/runs/{run.run_id}"
     if store.startswith("http"):
         print(f"Curves and pictures: {store}/{page}")
     else:
@@ -75,21 +72,21 @@ def _run_stages(run: Run, config: Config, files: Files) -> dict[str, float]:
     seconds = {"load data": time.perf_counter() - began}
 
     @contextmanager
-    def open_stage(stage: str) -> Iterator[Job]:
+    def open_stage(stage: str, sections: Sequence[str]) -> Iterator[Job]:
         began = time.perf_counter()
-        with tracking.run(stage, config, SECTIONS[stage], {}, run.scratch, is_child=True) as child:
+        with tracking.run(stage, config, sections, {}, run.scratch, is_child=True) as child:
             yield steps.make_job(child, config, dataset)
             for path in child.folder.iterdir():
                 if path.suffix in GATHERED:
                     shutil.copyfile(path, run.folder / path.name)
         seconds[stage] = time.perf_counter() - began
 
-    with open_stage("train_gan") as job:
+    with open_stage("train_gan", STAGE_SECTIONS) as job:
         steps.train_and_draw(job, files)
         gan_file = job.folder / GAN_FILE
-    with open_stage("generate") as job:
+    with open_stage("generate", ("data", "generate")) as job:
         synthetic_file = steps.generate_and_draw(job, gan_file)
-    with open_stage("train_cls") as job:
+    with open_stage("train_cls", ("data", "classifier")) as job:
         scores = steps.report(job, train_classifier(job, synthetic_file))
     run.log_scores({**scores, **{f"seconds/{name}": value for name, value in seconds.items()}})
     show_table(run, "summary.md", _summarize(dataset.name, pick_headline(scores), seconds))

@@ -13,11 +13,10 @@ from cwgan.stages.figures import draw_variants
 from cwgan.tracking import Run
 
 ABLATION_SEEDS = [0, 1, 2]
+Spreads = dict[str, dict[str, Spread]]
 
 
-def run_side_by_side(
-    run: Run, configs: Mapping[str, Config], seeds: Sequence[int], files: Files
-) -> dict[str, dict[str, Spread]]:
+def run_side_by_side(run: Run, configs: Mapping[str, Config], seeds: Sequence[int], files: Files) -> Spreads:
     """Go the whole road with every configuration and every seed; return the scores' spread over the seeds.
 
     The run, open in this process, becomes the parent of runs named "<name> seed <seed>".
@@ -48,7 +47,7 @@ def run_main(run: Run, config: Config, files: Files) -> None:
 def run_ablation(run: Run, config: Config, files: Files) -> None:
     """Go the whole road with every loss variant and every seed; one table, one bar chart."""
     seeds = config.seeds or ABLATION_SEEDS
-    spreads: dict[str, dict[str, Spread]] = {}
+    spreads: Spreads = {}
     for variant, changed in comparison.list_variants(config).items():
         spreads |= run_side_by_side(run, {variant: changed}, seeds, files)
         run.log_scores(to_metrics(spreads[variant], f"{variant}/"))

@@ -16,8 +16,7 @@ from cwgan.stages.job import HEADLINE, Job, load_data
 from cwgan.stages.train import train
 from cwgan.tracking import Run
 
-Files = Mapping[str, Path]
-"""The local files of the references that were given, by name."""
+Files = Mapping[str, Path]  # local files by the name of the reference that was given
 
 
 def open_job(run: Run, config: Config) -> Job:

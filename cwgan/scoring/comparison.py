@@ -69,10 +69,7 @@ def format_value(value: object) -> str:
 def format_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table whose columns are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    lines = [
-        "| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in (heads, *rows)
-    ]
+    lines = ["| " + " | ".join(map(str.rjust, row, widths)) + " |" for row in (heads, *rows)]
     rule = "|" + "|".join(f"{'-' * (width + 1)}:" for width in widths) + "|"
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 

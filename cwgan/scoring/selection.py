@@ -8,8 +8,7 @@ from cwgan.config import Config
 from cwgan.errors import InputError
 
 CRITERION = "val_calibrated_H"
-History = Mapping[str, Sequence[tuple[int, float]]]
-"""Every curve of a training by name, as pairs of epoch and value."""
+History = Mapping[str, Sequence[tuple[int, float]]]  # curves of a training, as pairs of epoch and value
 
 
 @dataclass(frozen=True)
@@ -27,15 +26,10 @@ def find_best(values: Mapping[int, float]) -> int:
 
 
 def validation_half(config: Config, scorings: int = 10, parameter: str = "select=true") -> Config:
-    """Return the configuration of the run that chooses: the validation protocol, scored during the training.
+    """Return the configuration of the run that chooses for a final model: it is scored on validation classes.
 
-    Args:
-        config: of the final model.
-        scorings: how often it is scored where `gan.score_every` is 0.
-        parameter: what asks for it, for errors.
-
-    Raises:
-        InputError: no epoch would be scored, or none with a calibrated H.
+    That is done `scorings` times where `gan.score_every` is 0. InputError, which says by which `parameter` it
+    was asked for, if no epoch would be scored, or none with a calibrated H.
     """
     epochs, domain = config.gan.epochs, config.classifier.domain
     every = config.gan.score_every or max(1, epochs // scorings)

@@ -41,9 +41,7 @@ def evaluate_classifier(job: Job, classifier_file: Path) -> Evaluation:
     return _score(job, load_classifier(job.load(classifier_file), "classifier"))
 
 
-def score_generators(
-    config: Config, dataset: GzslDataset, generators: Sequence[Generator]
-) -> dict[str, float]:
+def score_generators(config: Config, dataset: GzslDataset, generators: list[Generator]) -> dict[str, float]:
     """Synthesize, fit a final classifier and score it, all in memory; return scores by their logged names."""
     made_labels, made = make_all_rows(config, dataset, generators)
     replaces = config.classifier.operation == "replace" and not config.generate.merge

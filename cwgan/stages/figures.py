@@ -9,11 +9,10 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
 from cwgan.files import written_whole
+from cwgan.gan.shapes import AllFeatures
 from cwgan.scoring.calibration import SeenUnseenCurve
 from cwgan.scoring.comparison import Spread
 from cwgan.scoring.evaluation import Evaluation
@@ -94,14 +93,11 @@ def draw_seen_unseen(path: Path, curve: SeenUnseenCurve, scores: Mapping[str, fl
     save(figure, axes, path)
 
 
-def draw_imagined(
-    path: Path, rows: Float[Tensor, "made features"], dataset: GzslDataset, height: int, width: int
-) -> None:
+def draw_imagined(path: Path, rows: AllFeatures, dataset: GzslDataset, height: int, width: int) -> None:
     """Draw rows of unseen classes, as many of each, below a real test row; a row holds two images."""
     classes = dataset.unseen_classes.tolist()
     samples, gap = len(rows) // len(classes), 0.06
-    size = (0.62 * len(classes) + 0.9, 0.4 * (samples + 1) + 0.7)
-    figure, axes = plt.subplots(figsize=size)
+    figure, axes = plt.subplots(figsize=(0.62 * len(classes) + 0.9, 0.4 * (samples + 1) + 0.7))
     figure.subplots_adjust(left=0.09, right=0.995, top=0.82, bottom=0.02)
     for column, label in enumerate(classes):
         real = dataset.features[dataset.test_unseen[dataset.labels[dataset.test_unseen] == label][0]]

@@ -20,7 +20,7 @@ from cwgan.gan.checkpoint import Checkpoint, check_same_classes, load_checkpoint
 from cwgan.gan.savepoints import Savepoints
 from cwgan.gan.synthesis import inspect_synthetic
 from cwgan.machine import set_up
-from cwgan.progress import show_epochs
+from cwgan.progress import Terms, show_epochs
 
 PRETRAINED_FILE, GAN_FILE = "pretrained.safetensors", "gan.safetensors"
 SYNTHETIC_FILE, CLASSIFIER_FILE = "synthetic.h5", "classifier.safetensors"
@@ -29,11 +29,9 @@ CALIBRATED = ("AUSUC", "calibrated_S", "calibrated_U", "calibrated_H")
 SCORES = (*HEADLINE, *CALIBRATED, "gamma", "leak_seen_to_unseen", "leak_unseen_to_seen")
 """All are fractions but gamma. Those of validation classes are logged with the prefix val_."""
 
-NOT_INHERITED = ("run_name", "experiment", "threads", "device")
-"""Parameters that belong to one run and its machine alone."""
-
-Log = Callable[[Mapping[str, float], int], None]
-"""Takes metrics by name and the epoch they belong to."""
+NOT_INHERITED = ("run_name", "experiment", "threads", "device")  # they belong to one run and its machine
+Tensors = Mapping[str, Tensor]
+Log = Callable[[Terms, int], None]  # takes metrics by name and the epoch they belong to
 
 
 @dataclass(frozen=True)
@@ -51,14 +49,13 @@ class Job:
         check_same_classes(path, checkpoint.facts["data"], self.dataset)
         return checkpoint
 
-    def save(self, path: Path, tensors: Mapping[str, Tensor], kind: str, epoch: int) -> None:
+    def save(self, path: Path, tensors: Tensors, kind: str, epoch: int) -> None:
         """Write a checkpoint."""
         save_checkpoint(path, tensors, kind, epoch, to_dict(self.config), self.dataset)
 
     def follow(
-        self, stage: str, curve: Iterable[Mapping[str, float]],
-        tensors: Callable[[], Mapping[str, Tensor]] | None = None, done: int = 0,
-    ) -> None:  # fmt: skip
+        self, stage: str, curve: Iterable[Terms], tensors: Callable[[], Tensors] | None = None, done: int = 0
+    ) -> None:
         """Run a training to its end: show its progress, log its terms as <stage>/<term>, save it where due.
 
         `stage` is also its section of the configuration, `curve` yields the terms of one epoch after another,
@@ -67,9 +64,8 @@ class Job:
         options = getattr(self.config, stage)
         saves = Savepoints(self.folder / "checkpoints", stage, options.save) if tensors else None
         for epoch, terms in show_epochs(curve, stage, options.epochs, done):
-            is_score = {name: name.removeprefix("val_") in SCORES for name in terms}
-            named = {name if is_score[name] else f"{stage}/{name}": value for name, value in terms.items()}
-            self.log(named, epoch)
+            prefix = {name: "" if name.removeprefix("val_") in SCORES else f"{stage}/" for name in terms}
+            self.log({prefix[name] + name: value for name, value in terms.items()}, epoch)
             if tensors and saves and saves.is_due(epoch):
                 self.save(saves.path(epoch), tensors(), stage, epoch)
                 saves.keep(epoch, terms)
@@ -96,13 +92,13 @@ def stage_rng(seed: int, stage: str) -> torch.Generator:
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return the nested configuration kept in a checkpoint or synthetic file, less `NOT_INHERITED`; or {}."""
-    if path.suffix != ".h5":
-        kept = read_facts(path).get("config", {})
-    else:
+    if path.suffix == ".h5":
         text = inspect_synthetic(path).info.get("config", "{}")
         try:
             kept = json.loads(text)
         except ValueError:
             allowed = "the configuration as written by this program"
             raise InputError(path, "info/config", repr(text[:60]), allowed) from None
+    else:
+        kept = read_facts(path).get("config", {})
     return {key: value for key, value in kept.items() if key not in NOT_INHERITED}

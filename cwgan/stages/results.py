@@ -28,12 +28,8 @@ def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> 
         table = csv.writer(file)
         table.writerow(["class", "kind", "test_rows", "accuracy", "accuracy_among_unseen"])
         table.writerows(list_classes(result, dataset))
-    columns = {
-        "row": result.rows,
-        "Y": result.labels,
-        "prediction": result.predictions,
-        "prediction_unseen": result.conventional,
-    }
+    columns = {"row": result.rows, "Y": result.labels, "prediction": result.predictions}
+    columns["prediction_unseen"] = result.conventional
     with written_whole(folder / "predictions.h5") as path, h5py.File(path, "w") as file:
         for name, numbers in columns.items():
             file[name] = numbers.numpy() + 1

@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset, hold_out
 from cwgan.errors import InputError
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import Checkpoint, load_classifier, load_regressor, module_tensors
-from cwgan.gan.fast.gradients import Objective
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
-from cwgan.gan.shapes import AllTargets
 from cwgan.gan.supervised import fit, held_out_metrics
 from cwgan.gan.training import Gan, SeenRows, build_gan, train_gan
 from cwgan.machine import find_device
@@ -21,23 +20,18 @@ from cwgan.stages.classify import score_generators
 from cwgan.stages.generate import make_rows
 from cwgan.stages.job import GAN_FILE, PRETRAINED_FILE, SCORES, Job, stage_rng
 
-MONITOR_ROWS = 10
-"""Synthetic rows per seen class that the monitor classifies after every epoch."""
-
-DIAGNOSED_ROWS = 50
-"""Synthetic rows per class that are compared with real ones."""
+MONITOR_ROWS = 10  # synthetic rows per seen class that the monitor classifies after every epoch
+DIAGNOSED_ROWS = 50  # synthetic rows per class that are compared with real ones
 
 
 def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) -> Path | None:
-    """Fit monitor and regressor, freeze them, and train the GAN.
+    """Fit monitor and regressor, freeze them, train the GAN; return its file, or None if `gan.train` is off.
+
+    The job's folder receives pretrained.safetensors, gan.safetensors and checkpoints/.
 
     Args:
-        job: its folder receives pretrained.safetensors, gan.safetensors and checkpoints/.
         pretrained: checkpoint that supplies the networks which are not fitted here.
         resume: GAN checkpoint to continue from, which supplies monitor and regressor too.
-
-    Returns:
-        The GAN's file, or None where `gan.train` is off.
 
     Raises:
         InputError: features that the generator cannot make, a savepoint rule that cannot be followed, or a
@@ -49,15 +43,18 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
         check_range(config.gan.output, job.dataset)
     _check_best_by(config)
     source = job.load(supplier) if supplier else None
-    if config.monitor.train and not resume:
-        monitor = _fit_monitor(job)
-    else:
-        monitor = load_classifier(_require(source, "monitor"), "monitor")
-    if config.regressor.train and not resume:
-        regressor = _fit_regressor(job)
-    else:
-        regressor = load_regressor(_require(source, "regressor"))
-    tensors = module_tensors(monitor=monitor, regressor=regressor)
+    if source and resume:
+        source.part("generator")  # InputError if the checkpoint holds no GAN
+    tensors: dict[str, Tensor] = {}
+    for stage in ("monitor", "regressor"):
+        if getattr(config, stage).train and not resume:
+            network = _fit(job, stage)
+        elif source:
+            network = load_classifier(source, stage) if stage == "monitor" else load_regressor(source)
+        else:
+            allowed = f"true, or a checkpoint with the {stage} named by --pretrained"
+            raise InputError("configuration", f"{stage}.train", "false", allowed)
+        tensors |= module_tensors(**{stage: network})
     job.save(job.folder / PRETRAINED_FILE, tensors, "pretrained", config.monitor.epochs)
     if not config.gan.train:
         return None
@@ -85,13 +82,11 @@ def check_range(output: str, dataset: GzslDataset) -> None:
     lowest, highest = (value.item() for value in dataset.features[dataset.trainval].aminmax())
     why = f"as the generator ends in {output} (gan.output); data.scaling=min_max brings them to 0..1"
     if lowest < 0 and output != "linear":
-        raise InputError(
-            dataset.source, "features", f"values down to {lowest:.3g}", f"no value below 0, {why}"
-        )
+        found, allowed = f"values down to {lowest:.3g}", f"no value below 0, {why}"
+        raise InputError(dataset.source, "features", found, allowed)
     if highest > 1 and output == "sigmoid":
-        raise InputError(
-            dataset.source, "features", f"values up to {highest:.3g}", f"no value above 1, {why}"
-        )
+        found, allowed = f"values up to {highest:.3g}", f"no value above 1, {why}"
+        raise InputError(dataset.source, "features", found, allowed)
 
 
 def _measure_epochs(job: Job, gan: Gan) -> Iterator[dict[str, float]]:
@@ -125,26 +120,17 @@ def _diagnose(job: Job, gan: Gan) -> dict[str, float]:
     return terms | {f"{name}_unseen": value for name, value in distances.items()}
 
 
-def _fit_monitor(job: Job) -> SoftmaxClassifier:
-    rng = stage_rng(job.config.seed, "monitor")
-    model = SoftmaxClassifier(job.dataset.feature_size, job.dataset.seen_classes, rng)
-    _fit(job, "monitor", model, losses.classification, model.targets(job.dataset.labels), rng)
-    return model
-
-
-def _fit_regressor(job: Job) -> Regressor:
-    rng = stage_rng(job.config.seed, "regressor")
-    model = Regressor(job.dataset.feature_size, job.dataset.attribute_size, rng)
-    _fit(job, "regressor", model, losses.cycle, job.dataset.attributes[job.dataset.labels], rng)
-    return model
-
-
-def _fit(
-    job: Job, stage: str, model: SoftmaxClassifier | Regressor, objective: Objective, targets: AllTargets,
-    rng: torch.Generator,
-) -> None:  # fmt: skip
-    """Fit a network on one part of the training rows, and measure it on the rest after every epoch."""
-    options, dataset = getattr(job.config, stage), job.dataset
+def _fit(job: Job, stage: str) -> SoftmaxClassifier | Regressor:
+    """Fit monitor or regressor on a part of the training rows; measure it on the rest after every epoch."""
+    options, dataset, rng = getattr(job.config, stage), job.dataset, stage_rng(job.config.seed, stage)
+    model: SoftmaxClassifier | Regressor
+    objective: losses.Objective
+    if stage == "monitor":
+        model = SoftmaxClassifier(dataset.feature_size, dataset.seen_classes, rng)
+        objective, targets = losses.classification, model.targets(dataset.labels)
+    else:
+        model = Regressor(dataset.feature_size, dataset.attribute_size, rng)
+        objective, targets = losses.cycle, dataset.attributes[dataset.labels]
     kept, held = hold_out(dataset.labels, dataset.trainval, options.holdout, rng)
 
     def measure() -> dict[str, float]:
@@ -152,13 +138,7 @@ def _fit(
 
     terms = fit(model, objective, dataset.features, targets, kept, options, rng)
     job.follow(stage, ({**each, **measure()} for each in terms), lambda: module_tensors(**{stage: model}))
-
-
-def _require(source: Checkpoint | None, stage: str) -> Checkpoint:
-    if source is None:
-        allowed = f"true, or a checkpoint with the {stage} named by --pretrained"
-        raise InputError("configuration", f"{stage}.train", "false", allowed)
-    return source
+    return model
 
 
 def _check_best_by(config: Config) -> None:

@@ -36,6 +36,11 @@ def test_the_default_of_a_list_is_nobodys_own() -> None:
     assert first.stops is not second.stops
 
 
+def test_a_misspelt_bound_is_refused() -> None:
+    with pytest.raises(TypeError, match="no such bounds: at_leest"):
+        option(0, "a number", at_leest=1)
+
+
 @pytest.mark.parametrize(
     "values",
     [{"heat": 1300}, {"heat": 1e-9}, {"share": 0}, {"share": 0.999}, {"stops": [1, 24]}, {"stops": []}],
