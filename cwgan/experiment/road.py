@@ -4,7 +4,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -89,12 +89,8 @@ def _run_stages(run: Run, config: Config, files: Files) -> dict[str, float]:
     with open_stage("train_cls", ("data", "classifier")) as job:
         scores = steps.report(job, train_classifier(job, synthetic_file))
     run.log_scores({**scores, **{f"seconds/{name}": value for name, value in seconds.items()}})
-    show_table(run, "summary.md", _summarize(dataset.name, pick_headline(scores), seconds))
-    return scores
-
-
-def _summarize(name: str, scores: Mapping[str, float], seconds: Mapping[str, float]) -> str:
-    """Return scores, their meaning and the seconds of each stage, for a terminal and as Markdown."""
-    table = format_table([name, *scores], [["%", *(f"{100 * value:.1f}" for value in scores.values())]])
+    shown = pick_headline(scores)
+    table = format_table([dataset.name, *shown], [["%", *(f"{100 * value:.1f}" for value in shown.values())]])
     times = ", ".join(f"{key} {value:.1f}" for key, value in seconds.items())
-    return f"{table}\n{LEGEND}\nSeconds: {times}.\n"
+    show_table(run, "summary.md", f"{table}\n{LEGEND}\nSeconds: {times}.\n")
+    return scores

@@ -10,12 +10,6 @@ from cwgan.errors import InputError
 LOWER_IS_BETTER = ("loss", "val_loss")
 
 
-def is_due(config: SaveConfig, epoch: int) -> bool:
-    """Return whether an epoch is to be saved."""
-    since = epoch - config.start
-    return epoch in config.epochs or (config.every > 0 and since >= 0 and since % config.every == 0)
-
-
 @dataclass
 class Savepoints:
     """The saved epochs of one stage, as gan-epoch-0285.safetensors in a folder."""
@@ -26,7 +20,9 @@ class Savepoints:
     periodic: list[tuple[float, int, Path]] = field(default_factory=list)
 
     def is_due(self, epoch: int) -> bool:
-        return is_due(self.config, epoch)
+        """Return whether an epoch is to be saved."""
+        every, since = self.config.every, epoch - self.config.start
+        return epoch in self.config.epochs or (every > 0 and since >= 0 and since % every == 0)
 
     def path(self, epoch: int) -> Path:
         return self.folder / f"{self.stage}-epoch-{epoch:04d}.safetensors"

@@ -3,7 +3,6 @@
 `synthetic.h5` has the original code's layout: `train/{X, Y, A/continuous}` with Y 1-based, and `info/*`.
 """
 
-import hashlib
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -114,9 +113,3 @@ def read_synthetic(source: SyntheticFile, features: AllFeatures, class_count: in
     if not torch.isfinite(features.sum()):
         raise InputError(source.path, "train/X", "NaN or infinity", "finite numbers")
     return labels - 1
-
-
-def generator_fingerprint(generator: Generator) -> str:
-    """Return 16 hex digits that stand for the generator's weights."""
-    weights = b"".join(parameter.detach().cpu().numpy().tobytes() for parameter in generator.parameters())
-    return hashlib.sha256(weights).hexdigest()[:16]

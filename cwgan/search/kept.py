@@ -1,12 +1,8 @@
 """GANs that are trained once, scored often, and kept on disk under a hash of all that affects their weights.
 
-A search varies what shapes the GAN (such as the cycle weight) and what comes after it (such as the number of
-synthetic rows). All settings of one GAN are scored on the same kept generators. A training that was killed
-goes on from its last scored epoch, bit for bit.
-
-    <folder>/pretrained/<hash>/pretrained.safetensors   monitor and regressor, for all GANs of a seed
-    <folder>/gan/<hash>/generator-0003.safetensors      of scored epochs, and those that gan.snapshots asks
-    for <folder>/gan/<hash>/state.safetensors               what training goes on from; gone once it has ended
+A search varies what shapes the GAN, such as the cycle weight, and what comes after it, such as the number of
+synthetic rows. All settings of one GAN are scored on the same generators, which lie in gan/<hash>/: those of
+scored epochs and of `gan.snapshots`, and the state that a killed training goes on from, bit for bit.
 """
 
 import hashlib
@@ -77,10 +73,10 @@ class KeptGan:
     def find_folder(self, kind: str) -> Path:
         """Return the folder of the GAN, or of its pretrained networks, by a hash of what shapes them."""
         config, dataset = self.job.config, self.job.dataset
-        facts = {
-            key: value for key, value in flatten(to_dict(config)).items() if key.startswith(SHAPING[kind])
+        flat = {
+            key: value for key, value in flatten(to_dict(config)).items() if not key.startswith(NOT_SHAPING)
         }
-        facts = {key: value for key, value in facts.items() if not key.startswith(NOT_SHAPING)}
+        facts = {key: value for key, value in flat.items() if key.startswith(SHAPING[kind])}
         facts |= {key: getattr(config, key) for key in ("seed", "protocol", "precision", "device")}
         facts |= {"version": __version__, "digest": dataset.digest, "split": dataset.split_hash}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -101,10 +97,8 @@ class KeptGan:
 def train_and_score(job: Job, seeds: Sequence[int]) -> Iterator[tuple[int, dict[str, float], bool]]:
     """Train as far as need be and score at every scored epoch; means over the GANs of some seeds.
 
-    Yields:
-        The epoch; the validation scores by logged name, with the last terms of a GAN that was trained for
-        them as gan/<term>, and so far gan_trainings begun, seconds/training and seconds/scoring of all seeds
-        together; and whether to go on is to train on.
+    Yields the epoch; the scores by logged name with the last terms of GANs that were trained for them, and so
+    far gan_trainings begun, seconds/training and seconds/scoring; and whether to go on is to train on.
     """
     gans = [KeptGan(replace(job, config=override(job.config, {"seed": seed}))) for seed in seeds]
     ends = [gan.find_generator(job.config.gan.epochs) for gan in gans]

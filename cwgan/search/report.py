@@ -16,9 +16,6 @@ from cwgan.search.space import COUNT, Range, apply_point, find_point, take_gan_p
 from cwgan.search.study import FINISHED, Study, Trial, filter_state, find_best_trial
 from cwgan.stages.figures import GREY, save
 
-LISTED = (
-    40  # trials in the table on the parent's page, which MLflow cuts at 8,000 characters; trials.md has all
-)
 ENOUGH_GANS = 5  # fewer GAN settings say nothing of what lies between: no surface and no importances
 
 
@@ -43,9 +40,9 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
         answer, own = describe_best(best, config, study)
         complete, pruned, broken, gans = metrics.values()
         text = (
-            f"{answer}\n\n{complete} trials complete, {pruned} pruned, {broken} broken; {gans} GANs trained. "
+            f"{answer}\n\n{complete} trials complete, {pruned} pruned, {broken} broken; {gans} GANs trained."
         )
-        text += f"Use it: `-P config={run.folder / 'best.yaml'}`, or download that file from the artifacts."
+        text += f" Use it: `-P config={run.folder / 'best.yaml'}`, or download that file from the artifacts."
         metrics |= {"best_value": best.value or 0, **own}
         run.tag({f"best.{name}": format_value(value) for name, value in best.params.items()})
         run.tag({"best.trial": str(best.number)})
@@ -55,19 +52,20 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
     run.log_scores(metrics)
     write_text(run.folder / "trials.md", list_trials(trials, names))
     final = (study.read_note("final") or {}).get("table", "")
-    listed = list_trials(trials, names, f"#/experiments/{run.experiment_id}/runs/", LISTED)
+    # MLflow shows 8,000 characters: 40 trials; trials.md has all.
+    listed = list_trials(trials, names, f"#/experiments/{run.experiment_id}/runs/", limit=40)
     run.describe("\n\n".join(filter(None, [text, final, listed])))
     return "\n" + text.replace("**", "").replace("`", "")
 
 
 def configure_final(config: Config, trial: Trial) -> Config:
-    """Return the configuration of a completed trial's final model: its point, its epoch and its bias gamma."""
+    """Return the configuration of a completed trial's final model: its point, its epoch and its bias."""
     choice = Choice(trial.user_attrs["epoch"], trial.user_attrs["gamma"], {})
     return final_half(apply_point(config, trial.params), choice)
 
 
 def format_layer(config: Config) -> str:
-    """Return a configuration as a YAML layer: what differs from the defaults and is of the recipe."""
+    """Return a configuration as a YAML layer: what differs from the defaults."""
     defaults = flatten(to_dict(Config()))
     flat = {key: value for key, value in flatten(to_dict(config)).items() if value != defaults[key]}
     kept = {key: flat[key] for key in flat if key.partition(".")[0] in (*STAGE_SECTIONS, "precision")}
@@ -113,9 +111,9 @@ def list_trials(
     trials = sorted(trials, key=lambda one: (ranks.get(one.state.name, 2), -(one.value or 0), one.number))
     for trial in trials[:limit]:
         notes, value = trial.user_attrs, "" if trial.value is None else f"{100 * trial.value:.1f}"
-        number = (
-            f"[{trial.number}]({link}{notes['run_id']})" if link and "run_id" in notes else str(trial.number)
-        )
+        number = str(trial.number)
+        if link and "run_id" in notes:
+            number = f"[{number}]({link}{notes['run_id']})"
         epoch = str(notes.get("epoch") or max(trial.intermediate_values, default=""))
         settings = [format_value(trial.params.get(name, "")) for name in names]
         rows.append([number, trial.state.name.lower(), value, epoch, *settings])
@@ -131,21 +129,18 @@ def draw_pictures(folder: Path, study: Study) -> None:
     history = study.plot("optimization_history", target_name=title)
     history.scatter([trial.number for trial in pruned], values, **cross)
     history.legend()
-    save(history.figure, history, folder / "history.png")
+    save(history.figure, None, folder / "history.png")
     panels = np.ravel(study.plot("slice", target_name=title))
     for panel, name in zip(panels, sorted(study.space), strict=False):
         panel.scatter([trial.params[name] for trial in pruned], values, **cross)
-    panels[0].figure.set_size_inches(
-        3 + 4 * len(study.space), 4.5
-    )  # room for the ticks of logarithmic scales
+    panels[0].figure.set_size_inches(3 + 4 * len(study.space), 4.5)  # room for the ticks of logarithms
     save(panels[0].figure, None, folder / "slices.png")
     gans = {str(take_gan_part(trial.params)) for trial in complete}
     if len(gans) < ENOUGH_GANS or len({trial.value for trial in complete}) < 2 or len(study.space) < 2:
         return
     save(study.plot("param_importances").figure, None, folder / "importances.png")
-    numeric = sorted(
-        (name for name, entry in study.space.items() if isinstance(entry, Range)), key=COUNT.__eq__
-    )
+    numeric = [name for name, entry in study.space.items() if isinstance(entry, Range)]
     if len(numeric) > 1:
-        pair = [numeric[0], numeric[-1] if COUNT in numeric else numeric[1]]
-        save(study.plot("contour", params=pair, target_name=title).figure, None, folder / "surface.png")
+        pair = [*(name for name in numeric if name != COUNT), *([COUNT] if COUNT in numeric else [])]
+        contour = study.plot("contour", params=[pair[0], pair[-1]], target_name=title)
+        save(contour.figure, None, folder / "surface.png")

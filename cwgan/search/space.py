@@ -25,7 +25,6 @@ FIXED = (
     *("generate.domain", "generate.merge", "generate.npy", "classifier.domain", "classifier.gamma"),
 )
 """Parameters that decide what is measured rather than how well, or that a search chooses by itself."""
-
 FORMS = "{low: number, high: number, log: true or false}, or {choices: [values]}"
 SEVERAL = "a list of at least two different values, each a number, text, true or false"
 
@@ -128,9 +127,8 @@ def apply_point(config: Config, point: Point) -> Config:
 def find_point(config: Config, space: Space) -> Point | None:
     """Return the point where a configuration stands, or None where it lies outside the space."""
     flat = flatten(to_dict(config)) | {COUNT: config.generate.counts[0]}
-    return (
-        {key: flat[key] for key in space} if all(flat[key] in entry for key, entry in space.items()) else None
-    )
+    is_inside = all(flat[key] in entry for key, entry in space.items())
+    return {key: flat[key] for key in space} if is_inside else None
 
 
 def take_gan_part(point: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,11 +140,12 @@ def list_points(space: Space, limit: int = 100_000) -> list[Point]:
     """Return every point of a space, or none where it has more than the limit."""
     sides: list[Sequence[Value]] = []
     for entry in space.values():
-        if isinstance(entry, Range) and not entry.is_whole:
+        if isinstance(entry, Choices):
+            sides.append(entry.values)
+        elif entry.is_whole:
+            sides.append(range(int(entry.low), int(entry.high) + 1))
+        else:
             return []
-        sides.append(
-            entry.values if isinstance(entry, Choices) else range(int(entry.low), int(entry.high) + 1)
-        )
     if math.prod(map(len, sides)) > limit:
         return []
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*sides)]

@@ -34,14 +34,13 @@ from cwgan.gan.training import scored_epochs
 from cwgan.scoring.selection import find_best
 from cwgan.search.space import Choices, Point, Space, list_points, take_gan_part
 
-RANDOM_GANS = (
-    4  # GAN settings that are tried, the preset's among them, before the sampler learns from results
-)
+RANDOM_GANS = 4  # GAN settings tried, the preset's among them, before the sampler learns from results
 GRACE = 6  # heartbeats that a worker may miss before it is given up
 RETRIES = 3  # how often a trial is repeated whose worker vanished
 PATIENCE = 300.0  # seconds that a lost database is waited for
 STORE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 FINISHED = ("COMPLETE", "PRUNED")
+_refuse = partial(InputError, "configuration", "sweep.storage")
 Attempt = optuna.Trial  # under way: `report` and `set_user_attr` write down its curve and its notes
 Trial = FrozenTrial  # as it is in the database: user_attrs are its notes, intermediate_values its curve
 
@@ -147,8 +146,9 @@ class Study:
             with FileLock(f"{self._url.database}.{key}.lock"):
                 yield
             return
-        # Not from a pool: the lock is free when its connection ends.
-        engine = sqlalchemy.create_engine(self._url, poolclass=sqlalchemy.NullPool)
+        engine = sqlalchemy.create_engine(
+            self._url, poolclass=sqlalchemy.NullPool
+        )  # no pool: closing it unlocks
 
         def connect() -> sqlalchemy.Connection:
             connection = engine.connect()
@@ -298,10 +298,6 @@ def _read_url(text: str) -> sqlalchemy.URL:
     return url
 
 
-def _refuse(found: str, allowed: str) -> InputError:
-    return InputError("configuration", "sweep.storage", found, allowed)
-
-
 def make_pruner(kind: str, epochs: Sequence[int]) -> optuna.pruners.BasePruner:
     """Return a pruner that waits until half of the training is over, as before that curves cross."""
     warm_up = next(epoch for epoch in epochs if 2 * epoch >= epochs[-1])
@@ -309,5 +305,5 @@ def make_pruner(kind: str, epochs: Sequence[int]) -> optuna.pruners.BasePruner:
     percentile = optuna.pruners.PercentilePruner(90.0, n_warmup_steps=warm_up)
     median = optuna.pruners.MedianPruner(n_warmup_steps=warm_up)
     hyperband = optuna.pruners.HyperbandPruner(min_resource=warm_up, max_resource=epochs[-1])
-    none = optuna.pruners.NopPruner()
-    return {"percentile": percentile, "median": median, "hyperband": hyperband, "none": none}[kind]
+    known = {"percentile": percentile, "median": median, "hyperband": hyperband}
+    return known.get(kind, optuna.pruners.NopPruner())

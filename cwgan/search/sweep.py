@@ -34,9 +34,8 @@ NOT_DECIDING = (
 def sweep(arguments: Arguments, scratch: Path) -> None:
     """Join the study, try settings until it is done, report, and train the final models if asked for.
 
-    Raises:
-        InputError: a parameter or search space that cannot be used, or a study that was begun with others.
-        SweepError: too many workers or trials broke, or no trial was completed.
+    InputError: what cannot be used, or a study that was begun with other parameters. SweepError: too many
+    workers or trials broke, or none was completed.
     """
     config = arguments.config
     task, dataset, facts = prepare(config)
@@ -44,7 +43,12 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
     study, sections = Study(task, patience=0), (*STAGE_SECTIONS, "sweep")
     with ExitStack() as stack:
         with study.lock():  # of commands that come at once, one makes the parent run
-            check_same_study(study, facts)
+            known = study.read_note("facts") or facts
+            for key in sorted({*known, *facts}):
+                if known.get(key) != facts.get(key):
+                    allowed = f"{known.get(key)}, as it was begun with; or another sweep.study"
+                    raise InputError(f"study '{study.name}'", key, facts.get(key), allowed)
+            study.note("facts", facts)
             if parent := tracking.find_active(study.read_note("run_id")):
                 tracking.adopt(parent, "joined")
             opened = tracking.run("sweep", config, sections, arguments.layers, scratch, reopen=parent)
@@ -55,9 +59,7 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
         run.log_dataset(dataset)
         run.tag({"study": study.name})
         asked = f"study '{study.name}': {study.count_asked()} trials asked for; parent run {run.run_id}"
-        print(
-            asked if point else f"{asked}; the preset's own setting lies outside the search space", flush=True
-        )
+        print(asked, "" if point else "; the preset's own setting lies outside the search space", flush=True)
         task = dataclasses.replace(task, parent=run.run_id)
         try:
             if config.sweep.workers > 1:
@@ -101,17 +103,6 @@ def prepare(config: Config) -> tuple[Task, GzslDataset, dict[str, Any]]:
     return Task(half, space, name, storage, folder), dataset, facts
 
 
-def check_same_study(study: Study, facts: dict[str, Any]) -> None:
-    """Refuse to mix trials of different settings in one study."""
-    if not (known := study.read_note("facts")):
-        study.note("facts", facts)
-        return
-    for key in sorted({*known, *facts}):
-        if known.get(key) != facts.get(key):
-            allowed = f"{known.get(key)}, as it was begun with; or another sweep.study"
-            raise InputError(f"study '{study.name}'", key, facts.get(key), allowed)
-
-
 def train_final(run: tracking.Run, config: Config, study: Study) -> None:
     """Train the best and the preset's own setting under the final protocol, over `seeds`, if not yet done."""
     best, seeds = find_best_trial(study.list_trials()), config.seeds or [config.seed]
@@ -124,7 +115,7 @@ def train_final(run: tracking.Run, config: Config, study: Study) -> None:
     rows = {name: split_protocols(each)["test"] for name, each in spreads.items()}
     table = tabulate_scores(f"test rows, seeds {', '.join(map(str, seeds))}", rows)
     table += (
-        "\nBest: its epoch and gamma are from validation classes. Default: the preset, last epoch, gamma 0.\n"
+        "\nBest: epoch and gamma are from validation classes. Default: the preset, last epoch, gamma 0.\n"
     )
     write_text(run.folder / "final.md", table)
     study.note("final", {"trial": best.number, "seeds": seeds, "table": table})

@@ -21,11 +21,7 @@ from cwgan.search.space import Point, apply_point, list_points, take_gan_part
 from cwgan.search.study import FINISHED, Attempt, Study, Task, Trial, filter_state
 from cwgan.stages.job import Job, load_data
 
-LIMIT = 20
-"""So many trials of a worker that break one after another, or kills of a command's workers, end the sweep."""
-
-PAUSE = 1.0
-"""Seconds between two looks at what other workers do."""
+LIMIT = 20  # trials that break one after another, or workers that are killed, until the sweep ends
 
 
 class SweepError(OSError):
@@ -87,16 +83,14 @@ def work(task: Task, study: Study, scratch: Path) -> None:
             closed.add(lost.number)
         trial = study.attempt(partial(_try, task, data=data, scratch=scratch), partial(choose_gan, task))
         if trial is None or "excused" in trial.user_attrs:
-            time.sleep(PAUSE)  # the last trials are with other workers, or a store is away
+            time.sleep(1)  # the last trials are with other workers, or a store is away
         if trial is None:
             continue
         print(describe_trial(trial, study), flush=True)
         broken = broken + 1 if trial.state.name == "FAIL" else 0
         if broken == LIMIT:
-            reason = trial.user_attrs.get("error") or trial.user_attrs.get(
-                "excused", "another worker took it"
-            )
-            raise SweepError(f"{LIMIT} trials in a row broke; the last: {reason}")
+            reasons = [trial.user_attrs[key] for key in ("error", "excused") if key in trial.user_attrs]
+            raise SweepError(f"{LIMIT} trials in a row broke; the last: {' '.join(reasons)}")
 
 
 def choose_gan(task: Task, trials: list[Trial]) -> Point:

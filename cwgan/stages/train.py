@@ -29,14 +29,9 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
 
     The job's folder receives pretrained.safetensors, gan.safetensors and checkpoints/.
 
-    Args:
-        pretrained: checkpoint that supplies the networks which are not fitted here.
-        resume: GAN checkpoint to continue from, which supplies monitor and regressor too.
-
-    Raises:
-        InputError: features that the generator cannot make, a savepoint rule that cannot be followed, or a
-            checkpoint that does not fit.
-        FloatingPointError: a loss is no longer finite.
+    `pretrained` is a checkpoint of the networks that are not fitted here, `resume` one of a GAN to continue
+    from. InputError: features that the generator cannot make, a savepoint rule that cannot be followed, or a
+    checkpoint that does not fit. FloatingPointError: a loss is no longer finite.
     """
     config, supplier = job.config, resume or pretrained
     if config.gan.train:
