@@ -1,0 +1,58 @@
+"""A folder with a store of its own, where tests run sweeps at tiny size and look at what they leave."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = """
+threads: 1
+monitor: {epochs: 1, batch_size: 512}
+regressor: {epochs: 1, batch_size: 256}
+gan: {epochs: 3, hidden_size: 64, score_every: 1, generator_lr: 3.0e-3}
+generate: {counts: [30]}
+classifier: {epochs: 6, batch_size: 128, lr: 1.0e-2}
+sweep: {trials_per_gan: 3, heartbeat: 1, objective: calibrated_H}
+"""
+
+
+class Place:
+    """A folder with a store of its own, where sweeps are run and looked at."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.uri = folder, f"sqlite:///{folder}/mlflow.db"
+        (folder / "tiny.yaml").write_text(TINY)
+
+    def start(self, **flags: object) -> subprocess.Popen:
+        given = [f"--{name}={value}" for name, value in {"config": "tiny.yaml", **flags}.items()]
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": self.uri, "PYTHONPATH": str(ROOT)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        command = [sys.executable, "-m", "entrypoints.sweep", *given]
+        return subprocess.Popen(command, cwd=self.folder, env=environment, **pipes)
+
+    def sweep(self, status: int = 0, **flags: object) -> str:
+        process = self.start(**flags)
+        said, _ = process.communicate(timeout=240)
+        assert process.returncode == status, said
+        return said
+
+    def runs(self, parent: Run | None = None) -> list[Run]:
+        """Return the children of a run, or the runs that have no parent, oldest first."""
+        wanted = parent.info.run_id if parent else None
+        mlflow.set_tracking_uri(self.uri)
+        order = {"search_all_experiments": True, "output_format": "list", "order_by": ["start_time ASC"]}
+        found = [
+            run for run in mlflow.search_runs(**order) if run.data.tags.get("mlflow.parentRunId") == wanted
+        ]
+        mlflow.set_tracking_uri(None)
+        return found
+
+    def trials(self, parent: Run) -> list[Run]:
+        return [run for run in self.runs(parent) if "trial_number" in run.data.tags]
+
+    def artifacts(self, run: Run) -> Path:
+        return self.folder / "mlruns" / run.info.experiment_id / run.info.run_id / "artifacts"

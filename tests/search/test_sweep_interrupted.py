@@ -1,0 +1,88 @@
+"""Sweeps that are killed, joined, resumed under `mlflow run`, or whose parent run was deleted."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from place import ROOT, Place
+
+pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own
+
+
+def wait_for_line(process: subprocess.Popen, text: str) -> None:
+    while text not in (line := process.stdout.readline()):
+        assert line, "the command ended"
+
+
+def test_a_killed_command_goes_on_with_the_same_command_and_leaves_nothing_running(tmp_path):
+    place = Place(tmp_path)
+    process = place.start(**{"sweep.trials": 4, "sweep.workers": 2})
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        trials = [run for parent in place.runs() for run in place.trials(parent)]
+        if any(run.info.status == "RUNNING" and run.data.metrics for run in trials):
+            break
+        time.sleep(0.2)
+    process.kill()
+    process.communicate()
+    assert place.runs()[0].info.status == "RUNNING", "killed before it could say anything"
+    place.sweep(**{"sweep.trials": 4})
+    (parent,) = place.runs()
+    states = [run.info.status for run in place.trials(parent)]
+    assert (parent.info.status, states.count("FINISHED"), states.count("RUNNING")) == ("FINISHED", 4, 0)
+
+
+def test_a_second_command_works_with_the_first_and_reports_when_that_is_killed(tmp_path):
+    place = Place(tmp_path)
+    commands = [place.start(**{"sweep.trials": 4}) for _ in range(2)]
+    for command in commands:
+        wait_for_line(command, "parent run")
+    commands[0].kill()
+    commands[0].communicate()
+    said, _ = commands[1].communicate(timeout=240)
+    assert commands[1].returncode == 0, said
+    (parent,) = place.runs()
+    states = [run.info.status for run in place.runs(parent)]
+    assert (parent.info.status, states.count("FINISHED"), states.count("RUNNING")) == ("FINISHED", 4, 0)
+    assert (place.artifacts(parent) / "best.yaml").is_file()
+
+
+def test_mlflow_run_goes_on_with_the_parent_of_the_run_before(tmp_path):
+    place = Place(tmp_path)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": place.uri, "PATH": path}
+    for trials in (1, 2):
+        given = {
+            "config": tmp_path / "tiny.yaml",
+            "sweep.trials": trials,
+            "sweep.folder": tmp_path / "sweeps",
+        }
+        flags = [part for name, value in given.items() for part in ("-P", f"{name}={value}")]
+        command = ["mlflow", "run", str(ROOT), "--env-manager", "local", "-e", "sweep", *flags]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    (parent,) = place.runs()
+    assert len(place.trials(parent)) == 2
+    (joined,) = [run for run in place.runs(parent) if "trial_number" not in run.data.tags]
+    assert (joined.info.run_name, joined.info.status, parent.info.status) == (
+        "joined",
+        "FINISHED",
+        "FINISHED",
+    )
+
+
+def test_a_deleted_parent_is_replaced(tmp_path):
+    place = Place(tmp_path)
+    place.sweep(**{"sweep.trials": 1})
+    (old,) = place.runs()
+    MlflowClient(place.uri).delete_run(old.info.run_id)
+    place.sweep(**{"sweep.trials": 1})
+    (new,) = place.runs()
+    assert new.info.run_id != old.info.run_id
+    assert (place.artifacts(new) / "best.yaml").is_file()
