@@ -146,9 +146,7 @@ class Study:
             with FileLock(f"{self._url.database}.{key}.lock"):
                 yield
             return
-        engine = sqlalchemy.create_engine(
-            self._url, poolclass=sqlalchemy.NullPool
-        )  # no pool: closing it unlocks
+        engine = sqlalchemy.create_engine(self._url, poolclass=sqlalchemy.NullPool)  # closing it unlocks
 
         def connect() -> sqlalchemy.Connection:
             connection = engine.connect()

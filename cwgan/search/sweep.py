@@ -59,7 +59,8 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
         run.log_dataset(dataset)
         run.tag({"study": study.name})
         asked = f"study '{study.name}': {study.count_asked()} trials asked for; parent run {run.run_id}"
-        print(asked, "" if point else "; the preset's own setting lies outside the search space", flush=True)
+        outside = "" if point else "; the preset's own setting lies outside the search space"
+        print(f"{asked}{outside}", flush=True)
         task = dataclasses.replace(task, parent=run.run_id)
         try:
             if config.sweep.workers > 1:
@@ -114,9 +115,7 @@ def train_final(run: tracking.Run, config: Config, study: Study) -> None:
     run.log_scores({**to_metrics(spreads["best"]), **to_metrics(spreads["default"], "default/")})
     rows = {name: split_protocols(each)["test"] for name, each in spreads.items()}
     table = tabulate_scores(f"test rows, seeds {', '.join(map(str, seeds))}", rows)
-    table += (
-        "\nBest: epoch and gamma are from validation classes. Default: the preset, last epoch, gamma 0.\n"
-    )
+    table += "\nBest: epoch and gamma from validation classes. Default: the preset, last epoch, gamma 0.\n"
     write_text(run.folder / "final.md", table)
     study.note("final", {"trial": best.number, "seeds": seeds, "table": table})
     print(f"\n{table}")
