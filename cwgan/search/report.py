@@ -133,12 +133,14 @@ def draw_pictures(folder: Path, study: Study) -> None:
     panels = np.ravel(study.plot("slice", target_name=title))
     for panel, name in zip(panels, sorted(study.space), strict=False):
         panel.scatter([trial.params[name] for trial in pruned], values, **cross)
-    panels[0].figure.set_size_inches(3 + 4 * len(study.space), 4.5)  # room for the ticks of logarithms
+        panel.tick_params(which="minor", labelbottom=False)  # of logarithms: they lie over one another
     save(panels[0].figure, None, folder / "slices.png")
     gans = {str(take_gan_part(trial.params)) for trial in complete}
     if len(gans) < ENOUGH_GANS or len({trial.value for trial in complete}) < 2 or len(study.space) < 2:
         return
-    save(study.plot("param_importances").figure, None, folder / "importances.png")
+    importances = study.plot("param_importances").figure
+    importances.set_layout_engine("tight")  # else long names are cut off
+    save(importances, None, folder / "importances.png")
     numeric = [name for name, entry in study.space.items() if isinstance(entry, Range)]
     if len(numeric) > 1:
         pair = [*(name for name in numeric if name != COUNT), *([COUNT] if COUNT in numeric else [])]
