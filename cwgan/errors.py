@@ -18,6 +18,11 @@ class InputError(ValueError):
         self.field, self.got, self.allowed = field, got, allowed
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its kind if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class StoreError(OSError):
     """MLflow's store, or the database of a search, cannot be reached or refuses what it is given."""
 

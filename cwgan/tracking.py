@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cwgan.command_line import flatten, to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
-from cwgan.errors import InputError, Stopped, StoreError
+from cwgan.errors import InputError, Stopped, StoreError, first_line
 from cwgan.files import write_text
 
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `main` says where to look
@@ -109,10 +109,9 @@ def session() -> Iterator[Path]:
                 MlflowClient().search_experiments(max_results=1)
         yield scratch
     except STORE_ERRORS as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if any(path.is_file() for path in scratch.rglob("*")):
             kept = f"; files made so far are kept in {scratch}"
-        raise StoreError(f"MLflow at {store_uri()}: {reason}{kept}") from error
+        raise StoreError(f"MLflow at {store_uri()}: {first_line(error)}{kept}") from error
     finally:
         if not kept:
             shutil.rmtree(scratch)

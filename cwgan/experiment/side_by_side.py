@@ -12,7 +12,6 @@ from cwgan.scoring.comparison import Spread, split_protocols, tabulate_scores, t
 from cwgan.stages.figures import draw_variants
 from cwgan.tracking import Run
 
-ABLATION_SEEDS = [0, 1, 2]
 Spreads = dict[str, dict[str, Spread]]
 
 
@@ -46,7 +45,7 @@ def run_main(run: Run, config: Config, files: Files) -> None:
 
 def run_ablation(run: Run, config: Config, files: Files) -> None:
     """Go the whole road with every loss variant and every seed; one table, one bar chart."""
-    seeds = config.seeds or ABLATION_SEEDS
+    seeds = config.seeds or [0, 1, 2]
     spreads: Spreads = {}
     for variant, changed in comparison.list_variants(config).items():
         spreads |= run_side_by_side(run, {variant: changed}, seeds, files)

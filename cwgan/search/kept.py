@@ -24,6 +24,7 @@ from cwgan.stages.classify import score_generators
 from cwgan.stages.job import PRETRAINED_FILE, Job
 from cwgan.stages.train import begin_gan, check_range, train
 
+GENERATOR_FILE = "generator-{:04d}.safetensors"  # by epoch
 SHAPING = {"pretrained": ("monitor.", "regressor."), "gan": ("monitor.", "regressor.", "gan.")}
 NOT_SHAPING = ("monitor.save.", "regressor.save.", "gan.save.", "gan.train", "gan.score_every", "gan.epochs")
 
@@ -44,8 +45,9 @@ class KeptGan:
         epochs: Iterator[Epoch] | None = None
         for goal in scored_epochs(self.job.config.gan):
             terms: dict[str, float] = {}
+            file = self.find_generator(goal)
             with FileLock(state.with_name("lock")):
-                while not self.find_generator(goal).is_file():
+                while not file.is_file():
                     if epochs is None:
                         gan = self._begin(state, goal)
                         epochs = train_gan(gan, SeenRows.of(self.job.dataset).to(gan.rng.device))
@@ -68,16 +70,13 @@ class KeptGan:
 
     def find_generator(self, epoch: int) -> Path:
         """Return where the generator lies as it was at an epoch."""
-        return self.find_folder("gan") / f"generator-{epoch:04d}.safetensors"
+        return self.find_folder("gan") / GENERATOR_FILE.format(epoch)
 
     def find_folder(self, kind: str) -> Path:
         """Return the folder of the GAN, or of its pretrained networks, by a hash of what shapes them."""
-        config, dataset = self.job.config, self.job.dataset
-        flat = {
-            key: value for key, value in flatten(to_dict(config)).items() if not key.startswith(NOT_SHAPING)
-        }
-        facts = {key: value for key, value in flat.items() if key.startswith(SHAPING[kind])}
-        facts |= {key: getattr(config, key) for key in ("seed", "protocol", "precision", "device")}
+        flat, dataset = flatten(to_dict(self.job.config)), self.job.dataset
+        shaping = [key for key in flat if key.startswith(SHAPING[kind]) and not key.startswith(NOT_SHAPING)]
+        facts = {key: flat[key] for key in (*shaping, "seed", "protocol", "precision", "device")}
         facts |= {"version": __version__, "digest": dataset.digest, "split": dataset.split_hash}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return self.job.folder / kind / digest[:16]

@@ -39,10 +39,9 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
     if best is not None:
         answer, own = describe_best(best, config, study)
         complete, pruned, broken, gans = metrics.values()
-        text = (
-            f"{answer}\n\n{complete} trials complete, {pruned} pruned, {broken} broken; {gans} GANs trained."
-        )
-        text += f" Use it: `-P config={run.folder / 'best.yaml'}`, or download that file from the artifacts."
+        use = f"Use it: `-P config={run.folder / 'best.yaml'}`, or download that file from the artifacts."
+        text = f"{answer}\n\n{complete} trials complete, {pruned} pruned, {broken} broken; "
+        text += f"{gans} GANs trained. {use}"
         metrics |= {"best_value": best.value or 0, **own}
         run.tag({f"best.{name}": format_value(value) for name, value in best.params.items()})
         run.tag({"best.trial": str(best.number)})

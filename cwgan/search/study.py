@@ -29,7 +29,7 @@ from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCal
 from optuna.trial import FrozenTrial, TrialState
 
 from cwgan.config import Config
-from cwgan.errors import InputError, Stopped, StoreError
+from cwgan.errors import InputError, Stopped, StoreError, first_line
 from cwgan.gan.training import scored_epochs
 from cwgan.scoring.selection import find_best
 from cwgan.search.space import Choices, Point, Space, list_points, take_gan_part
@@ -81,7 +81,7 @@ def repeat_while_away(call: Callable[[], Any], seconds: float = PATIENCE) -> Any
             return call()
         except STORE_ERRORS as error:
             if time.monotonic() > until:
-                reason = str(error.__cause__ or error).strip().splitlines()[0]
+                reason = first_line(error.__cause__ or error)
                 raise StoreError(f"the database of the study is away: {reason}") from error
             time.sleep(1)
 
@@ -135,7 +135,7 @@ class Study:
                 self._storage = repeat_while_away(open_storage, patience)
                 self._study = make(storage=self._storage, pruner=pruner, sampler=RandomSampler())
         except (OSError, ImportError, RuntimeError) as error:
-            allowed = f"a database that answers ({str(error).splitlines()[0]})"
+            allowed = f"a database that answers ({first_line(error)})"
             raise _refuse(self._url.render_as_string(), allowed) from None
 
     @contextmanager

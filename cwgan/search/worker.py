@@ -12,10 +12,10 @@ from pathlib import Path
 from cwgan import tracking
 from cwgan.command_line import override
 from cwgan.data.dataset import GzslDataset
-from cwgan.errors import InputError, Stopped, StoreError, interruptible
+from cwgan.errors import InputError, Stopped, StoreError, first_line, interruptible
 from cwgan.files import write_text
 from cwgan.scoring.selection import find_best
-from cwgan.search.kept import KeptGan, train_and_score
+from cwgan.search.kept import GENERATOR_FILE, KeptGan, train_and_score
 from cwgan.search.report import describe_trial
 from cwgan.search.space import Point, apply_point, list_points, take_gan_part
 from cwgan.search.study import FINISHED, Attempt, Study, Task, Trial, filter_state
@@ -108,7 +108,7 @@ def choose_gan(task: Task, trials: list[Trial]) -> Point:
     for members in groups.values():
         first, point = members[0], take_gan_part(members[0].params)
         place = task.folder / "gan" / first.user_attrs.get("gan", "unknown")
-        whole = place / f"generator-{apply_point(task.config, point).gan.epochs:04d}.safetensors"
+        whole = place / GENERATOR_FILE.format(apply_point(task.config, point).gan.epochs)
         in_training = filter_state(members, "RUNNING") and not whole.is_file()
         if place.is_dir() and not in_training and len(members) < limit and first.state.name != "PRUNED":
             return point
@@ -141,8 +141,7 @@ def _try(task: Task, attempt: Attempt, data: dict[str, GzslDataset], scratch: Pa
                 write_text(run.folder / "traceback.txt", traceback.format_exc())
                 raise
     except tracking.STORE_ERRORS as error:  # no fault of the setting
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise StoreError(f"MLflow at {tracking.store_uri()}: {reason}") from error
+        raise StoreError(f"MLflow at {tracking.store_uri()}: {first_line(error)}") from error
 
 
 def _score(run: tracking.Run, attempt: Attempt, job: Job, seeds: list[int]) -> float:
