@@ -188,20 +188,13 @@ def find_active(run_id: str | None) -> str:
     return found.info.run_id if found and found.info.lifecycle_stage == "active" else ""
 
 
-def end_lost(run_id: str, reason: str) -> None:
-    """End as FAILED a run whose process is gone; one that has ended stays as it is."""
-    found, client = _find(run_id), MlflowClient()
-    if found and found.info.lifecycle_stage == "active" and found.info.status == "RUNNING":
-        client.set_tag(run_id, "error", reason)
-        client.set_terminated(run_id, "FAILED")
-
-
-def end_lost_below(parent: str, alive: Set[str]) -> None:
+def end_lost(parent: str, alive: Set[str]) -> None:
     """End as FAILED the running descendants of a run, but none known to be alive and none of `adopt`."""
     for child in _list_children(MlflowClient().get_run(parent)):
         if child.info.run_id not in alive and "stage" in child.data.tags and child.info.status == "RUNNING":
-            end_lost_below(child.info.run_id, alive)
-            end_lost(child.info.run_id, "its process is gone")
+            end_lost(child.info.run_id, alive)
+            note_error("its process is gone", child.info.run_id)
+            MlflowClient().set_terminated(child.info.run_id, "FAILED")
 
 
 def note_error(message: str, run_id: str = "") -> None:

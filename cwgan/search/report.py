@@ -13,7 +13,7 @@ from cwgan.files import write_text
 from cwgan.scoring.comparison import format_table, format_value
 from cwgan.scoring.selection import Choice, final_half
 from cwgan.search.space import COUNT, Range, apply_point, find_point, take_gan_part
-from cwgan.search.study import FINISHED, Study, Trial, filter_state, find_best_trial
+from cwgan.search.study import Study, Trial, filter_state, filter_tried, find_best_trial
 from cwgan.stages.figures import GREY, save
 
 ENOUGH_GANS = 5  # fewer GAN settings say nothing of what lies between: no surface and no importances
@@ -24,24 +24,24 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
 
     Returns the answer, to be printed. `config` is what the search started from.
     """
-    trials, names = study.list_trials(), list(study.space)
-    best = find_best_trial(trials)
+    trials, best = study.list_trials(), find_best_trial(study.list_trials())
+    # A GAN is trained once on every machine that tried a setting of it.
+    notes = [trial.user_attrs for trial in trials if "gan" in trial.user_attrs]
+    places = {(note["gan"], note["worker"].rpartition(":")[0]) for note in notes}
     metrics: dict[str, float] = {
         "trials_complete": len(filter_state(trials, "COMPLETE")),
         "trials_pruned": len(filter_state(trials, "PRUNED")),
         "trials_broken": sum("error" in trial.user_attrs for trial in trials),
+        "gan_trainings": len(places) * len(config.sweep.seeds or [config.seed]),
     }
-    # A GAN is trained once on every machine that tried a setting of it.
-    notes = [trial.user_attrs for trial in trials if "gan" in trial.user_attrs]
-    places = {(note["gan"], note["worker"].rpartition(":")[0]) for note in notes}
-    metrics["gan_trainings"] = len(places) * len(config.sweep.seeds or [config.seed])
     text = "No trial was completed."
     if best is not None:
         answer, own = describe_best(best, config, study)
         complete, pruned, broken, gans = metrics.values()
-        use = f"Use it: `-P config={run.folder / 'best.yaml'}`, or download that file from the artifacts."
-        text = f"{answer}\n\n{complete} trials complete, {pruned} pruned, {broken} broken; "
-        text += f"{gans} GANs trained. {use}"
+        text = (
+            f"{answer}\n\n{complete} trials complete, {pruned} pruned, {broken} broken; {gans} GANs trained. "
+        )
+        text += f"Use it: `-P config={run.folder / 'best.yaml'}`, or download that file from the artifacts."
         metrics |= {"best_value": best.value or 0, **own}
         run.tag({f"best.{name}": format_value(value) for name, value in best.params.items()})
         run.tag({"best.trial": str(best.number)})
@@ -49,11 +49,10 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
         write_text(run.folder / "best.yaml", f"{head}\n{format_layer(configure_final(config, best))}")
         draw_pictures(run.folder, study)
     run.log_scores(metrics)
-    write_text(run.folder / "trials.md", list_trials(trials, names))
-    final = (study.read_note("final") or {}).get("table", "")
-    # MLflow shows 8,000 characters: 40 trials; trials.md has all.
-    listed = list_trials(trials, names, f"#/experiments/{run.experiment_id}/runs/", limit=40)
-    run.describe("\n\n".join(filter(None, [text, final, listed])))
+    table = list_trials(trials, list(study.space), f"#/experiments/{run.experiment_id}/runs/")
+    write_text(run.folder / "trials.md", table)
+    shown = "\n".join(table.splitlines()[:42])  # MLflow shows 8,000 characters: 40 trials; trials.md has all
+    run.describe("\n\n".join(filter(None, [text, (study.read_note("final") or {}).get("table", ""), shown])))
     return "\n" + text.replace("**", "").replace("`", "")
 
 
@@ -77,16 +76,15 @@ def describe_best(best: Trial, config: Config, study: Study) -> tuple[str, dict[
     setting = ", ".join(f"`{name}` **{format_value(found)}**" for name, found in best.params.items())
     where = f"on validation classes, trial {best.number}, epoch {best.user_attrs['epoch']}"
     answer = f"**Best: {study.options.objective} {100 * value:.1f} %** {where}: {setting}.\n\n"
-    own = next((trial for trial in reversed(study.list_trials()) if trial.params == point), None)
-    if own is None or own.state.name != "COMPLETE":
-        became = {"PRUNED": "pruned before its last epoch", "FAIL": "broken"}
-        outside = "not tried, as it lies outside the search space"
-        what = became.get(own.state.name, "not finished") if own else outside
-        return f"{answer}The preset's own setting was {what}: what tuning bought is not known.", {}
-    gain, theirs = value - (own.value or 0.0), own.value or 0.0
-    said = f"{100 * gain:.1f} points more than" if gain > 0 else "no more than"
-    answer += f"That is {said} the preset's own setting, {100 * theirs:.1f} % (trial {own.number})."
-    return answer, {"default_value": theirs, "gain": gain}
+    own = [trial for trial in study.list_trials() if trial.params == point]
+    if not (complete := filter_state(own, "COMPLETE")):
+        became = {"PRUNED": "was pruned", "FAIL": "broke", "": "lies outside the search space"}
+        what = became.get(own[-1].state.name if own else "", "is not finished")
+        return f"{answer}The preset's own setting {what}: what tuning bought is not known.", {}
+    theirs = complete[0].value or 0.0
+    said = f"{100 * (value - theirs):.1f} points more than" if value > theirs else "no more than"
+    answer += f"That is {said} the preset's own setting, {100 * theirs:.1f} % (trial {complete[0].number})."
+    return answer, {"default_value": theirs, "gain": value - theirs}
 
 
 def describe_trial(trial: Trial, study: Study) -> str:
@@ -94,7 +92,7 @@ def describe_trial(trial: Trial, study: Study) -> str:
     trials, value = study.list_trials(), trial.user_attrs.get("error") or "lost, and repeated"
     if trial.value is not None:
         value = f"{study.options.objective} {100 * trial.value:.1f} %"
-    done = f"{len(filter_state(trials, *FINISHED)):>3}/{study.count_asked()} trial {trial.number}"
+    done = f"{len(filter_tried(trials)):>3}/{study.count_asked()} trial {trial.number}"
     point = "  ".join(f"{name} {format_value(found)}" for name, found in trial.params.items())
     seconds = trial.duration.total_seconds() if trial.duration else 0.0
     best = find_best_trial(trials)
@@ -102,22 +100,18 @@ def describe_trial(trial: Trial, study: Study) -> str:
     return f"{done} {trial.state.name.lower()}: {value}  {point}  ({seconds:.1f} s)  {so_far}"
 
 
-def list_trials(
-    trials: Sequence[Trial], names: Sequence[str], link: str = "", limit: int | None = None
-) -> str:
-    """Return so many trials, None for all, as a table, the best first; with links where a prefix is given."""
+def list_trials(trials: Sequence[Trial], names: Sequence[str], link: str) -> str:
+    """Return trials as a table, the best first; `link` and the id of its run lead to a trial's page."""
     ranks, rows = {"COMPLETE": 0, "PRUNED": 1}, []
-    trials = sorted(trials, key=lambda one: (ranks.get(one.state.name, 2), -(one.value or 0), one.number))
-    for trial in trials[:limit]:
+    for trial in sorted(
+        trials, key=lambda one: (ranks.get(one.state.name, 2), -(one.value or 0), one.number)
+    ):
         notes, value = trial.user_attrs, "" if trial.value is None else f"{100 * trial.value:.1f}"
-        number = str(trial.number)
-        if link and "run_id" in notes:
-            number = f"[{number}]({link}{notes['run_id']})"
+        number = f"[{trial.number}]({link}{notes['run_id']})" if "run_id" in notes else str(trial.number)
         epoch = str(notes.get("epoch") or max(trial.intermediate_values, default=""))
         settings = [format_value(trial.params.get(name, "")) for name in names]
         rows.append([number, trial.state.name.lower(), value, epoch, *settings])
-    more = f"\nand {len(trials) - limit} more in trials.md\n" if limit and len(trials) > limit else ""
-    return format_table(["trial", "state", "value", "epoch", *names], rows) + more
+    return format_table(["trial", "state", "value", "epoch", *names], rows)
 
 
 def draw_pictures(folder: Path, study: Study) -> None:

@@ -7,7 +7,6 @@ synthetic rows per unseen class, the first of that list.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ FIXED = (
 )
 """Parameters that decide what is measured rather than how well, or that a search chooses by itself."""
 FORMS = "{low: number, high: number, log: true or false}, or {choices: [values]}"
-SEVERAL = "a list of at least two different values, each a number, text, true or false"
 
 Value = float | int | bool | str
 Point = Mapping[str, Value]
@@ -64,61 +62,50 @@ def read_space(name: str, config: Config) -> Space:
     It maps dotted parameter names to {low: .., high: .., log: true or false} or {choices: [..]}. Every end
     and every choice is tried on the configuration; InputError for what cannot be searched or taken.
     """
-    path, flat = find_layer(name, "sweep.space"), flatten(to_dict(config))
-    known = [key for key in flat if key.startswith(SECTIONS) and not key.startswith(FIXED)]
+    path = find_layer(name, "sweep.space")
+    known = [
+        key for key in flatten(to_dict(config)) if key.startswith(SECTIONS) and not key.startswith(FIXED)
+    ]
     space: dict[str, Range | Choices] = {}
     for key, entry in read_layer(path).items():
         if key not in known:
             allowed = nearest(str(key), known).replace("--help", "the configuration, by their dotted names")
             raise InputError(path, key, "a parameter that cannot be searched", allowed)
-        if isinstance(entry, Mapping) and set(entry) == {"choices"}:
-            choices = entry["choices"]
-            if not isinstance(choices, list) or not all(isinstance(value, Value) for value in choices):
-                raise InputError(path, key, f"choices {choices!r}", SEVERAL)
-            choices = [_try_value(path, config, key, value) for value in choices]
-            if len(set(choices)) < max(2, len(choices)):
-                raise InputError(path, key, f"choices {choices}", SEVERAL)
-            space[key] = Choices(tuple(choices))
+        fields = set(entry) if isinstance(entry, Mapping) else set()
+        if fields == {"choices"} and isinstance(entry["choices"], list):
+            values = [_try_value(path, config, key, value) for value in entry["choices"]]
+            if len(set(values)) < max(2, len(values)):
+                raise InputError(path, key, f"choices {values}", "at least two, all different")
+            space[key] = Choices(tuple(values))
+        elif {"low", "high"} <= fields <= {"low", "high", "log"} and isinstance(
+            entry.get("log", False), bool
+        ):
+            low, high = (_try_value(path, config, key, entry[end]) for end in ("low", "high"))
+            if isinstance(low, str | bool) or isinstance(high, str | bool):
+                raise InputError(path, key, "a range", "{choices: [values]}, as it is no number")
+            log = entry.get("log", False)
+            if not low < high or (log and low <= 0):
+                raise InputError(path, key, f"{low} to {high}", "low below high, and low above 0 with log")
+            space[key] = Range(low, high, log, isinstance(low, int))
         else:
-            space[key] = found = _read_range(path, key, entry, flat[key])
-            for end in (found.low, found.high):
-                _try_value(path, config, key, end)
+            raise InputError(path, key, repr(entry), FORMS)
     if not space:
         allowed = "at least one, as gan.cycle_weight: {low: 0.001, high: 10, log: true}"
         raise InputError(path, "search space", "no parameter", allowed)
     return space
 
 
-def _read_range(path: Path, key: str, entry: Any, default: Any) -> Range:
-    if not isinstance(entry, Mapping) or not {"low", "high"} <= set(entry) <= {"low", "high", "log"}:
-        raise InputError(path, key, repr(entry), FORMS)
-    low, high, log = entry["low"], entry["high"], entry.get("log", False)
-    with suppress(ValueError):  # YAML takes 1e-3 for text
-        low, high = (float(end) if isinstance(end, str) else end for end in (low, high))
-    if not {type(low), type(high)} <= {int, float} or not isinstance(log, bool):
-        raise InputError(path, key, repr(dict(entry)), FORMS)
-    if isinstance(default, bool | str) or (isinstance(default, list) and key != COUNT):
-        raise InputError(path, key, "a range", "{choices: [values]}, as it is no number")
-    is_whole, allowed = isinstance(default, int | list), ""
-    if is_whole and {type(low), type(high)} != {int}:
-        allowed = "whole numbers"
-    elif not low < high or (log and low <= 0):
-        allowed = "low below high" + (", and low above 0 with log" if log else "")
-    if allowed:
-        raise InputError(path, key, f"{low} to {high}", allowed)
-    return Range(low, high, log, is_whole)
-
-
-def _try_value(path: Path, config: Config, key: str, value: Value) -> Value:
+def _try_value(path: Path, config: Config, key: str, value: Any) -> Value:
     """Return a value as its parameter takes it: 1 as 1.0 where that is a float; else an InputError."""
     try:
         taken = flatten(to_dict(apply_point(config, {key: value})))[key]
     except InputError as error:
-        raise InputError(path, key, value, error.allowed) from None
+        allowed = "a whole number, at least 1" if key == COUNT else error.allowed
+        raise InputError(path, key, value, allowed) from None
     return taken[0] if key == COUNT else taken
 
 
-def apply_point(config: Config, point: Point) -> Config:
+def apply_point(config: Config, point: Mapping[str, Any]) -> Config:
     """Return the configuration with the values of a point in it; errors as `override`."""
     counts = {COUNT: [point[COUNT], *config.generate.counts[1:]]} if COUNT in point else {}
     return override(config, {**point, **counts})

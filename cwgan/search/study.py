@@ -32,7 +32,7 @@ from cwgan.config import Config
 from cwgan.errors import InputError, Stopped, StoreError, first_line
 from cwgan.gan.training import scored_epochs
 from cwgan.scoring.selection import find_best
-from cwgan.search.space import Choices, Point, Space, list_points, take_gan_part
+from cwgan.search.space import Choices, Point, Range, Space, list_points, take_gan_part
 
 RANDOM_GANS = 4  # GAN settings tried, the preset's among them, before the sampler learns from results
 GRACE = 6  # heartbeats that a worker may miss before it is given up
@@ -47,24 +47,31 @@ Trial = FrozenTrial  # as it is in the database: user_attrs are its notes, inter
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker must know.
+    """What a worker must know."""
 
-    The configuration that the search starts from, under the validation protocol; the space; the study's name
-    and the URL of its database; the folder of this machine's GANs; and the id of the parent run, once there
-    is one.
-    """
-
-    config: Config
+    config: Config  # that the search starts from, under the validation protocol
     space: Space
-    study: str
-    storage: str
-    folder: Path
-    parent: str = ""
+    study: str  # its name
+    storage: str  # the URL of its database
+    folder: Path  # of this machine's GANs
+    parent: str = ""  # the id of the parent run, once there is one
 
 
 def filter_state(trials: Sequence[Trial], *states: str) -> list[Trial]:
     """Return the trials in one of some states: WAITING, RUNNING, COMPLETE, PRUNED or FAIL."""
     return [trial for trial in trials if trial.state.name in states]
+
+
+def filter_tried(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that count: finished ones, and failed ones that are not repeated."""
+    failed = [trial for trial in filter_state(trials, "FAIL") if "excused" not in trial.user_attrs]
+    ended = [trial for trial in failed if "error" in trial.user_attrs or len(_list_losses(trial)) >= RETRIES]
+    return [*filter_state(trials, *FINISHED), *ended]
+
+
+def _list_losses(trial: Trial) -> list[int]:
+    """Return the numbers of the trials whose workers vanished and which this one repeats."""
+    return trial.system_attrs.get("retry_history", [])
 
 
 def find_best_trial(trials: Sequence[Trial]) -> Trial | None:
@@ -113,14 +120,7 @@ class Study:
         self.seed, self.worker = task.config.seed, f"{socket.gethostname()}:{os.getpid()}"
         self._url = _read_url(task.storage)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
-        self._entries: dict[str, BaseDistribution] = {}
-        for name, entry in task.space.items():
-            if isinstance(entry, Choices):
-                self._entries[name] = CategoricalDistribution(entry.values)
-            elif entry.is_whole:
-                self._entries[name] = IntDistribution(int(entry.low), int(entry.high), entry.log)
-            else:
-                self._entries[name] = FloatDistribution(entry.low, entry.high, entry.log)
+        self._entries = {name: _to_distribution(entry) for name, entry in task.space.items()}
         open_storage = partial(
             _Storage,
             self._url.render_as_string(),
@@ -179,31 +179,27 @@ class Study:
         return self._study.get_trials(deepcopy=False)
 
     def count_asked(self) -> int:
-        """Return how many trials are to be finished: those asked for, or all points that do not break."""
-        if not (points := list_points(self.space)):
-            return self.options.trials
-        failed = [trial.params for trial in filter_state(self.list_trials(), "FAIL")]
-        others = [trial.params for trial in filter_state(self.list_trials(), "WAITING", "RUNNING", *FINISHED)]
-        return min(self.options.trials, sum(point in others or point not in failed for point in points))
+        """Return how many settings are to be tried: those asked for, or all that there are."""
+        return min(self.options.trials, len(list_points(self.space)) or self.options.trials)
 
     def is_done(self) -> bool:
-        return len(filter_state(self.list_trials(), *FINISHED)) >= self.count_asked()
+        return len(filter_tried(self.list_trials())) >= self.count_asked()
 
     def attempt(
         self, objective: Callable[[Attempt], float], choose_fixed: Callable[[list[Trial]], Point]
     ) -> Trial | None:
-        """Try the setting that waits in the queue or a new one, unless finished and running ones are enough.
+        """Try the setting that waits in the queue or a new one, unless tried and running ones are enough.
 
-        An error of the objective fails the trial and is noted as its "error"; a `StoreError` or an
-        interruption, which are no fault of the setting, as "excused": `recover` puts such a trial back into
-        the queue. From all trials, `choose_fixed` gives the parameters that a new setting takes over. Returns
-        the trial as it ended.
+        An error of the objective fails the trial and is noted as its "error". A `StoreError` or an
+        interruption, which are no fault of the setting, are noted as "excused" and raised: `recover` puts
+        such a trial back into the queue. From all trials, `choose_fixed` gives the parameters that a new
+        setting takes over. Returns the trial as it ended.
         """
         begun: list[Attempt] = []
         with ExitStack() as turn:
             turn.enter_context(self.lock())
             trials = self.list_trials()
-            if len(filter_state(trials, *FINISHED, "RUNNING")) >= self.count_asked():
+            if len(filter_tried(trials)) + len(filter_state(trials, "RUNNING")) >= self.count_asked():
                 return None
             if not filter_state(trials, "WAITING"):
                 self.queue(self._propose(trials, choose_fixed(trials)))
@@ -231,17 +227,20 @@ class Study:
             except Exception:  # Optuna's own: another worker gave the trial up meanwhile
                 if not begun:
                     raise
-        return self.list_trials()[begun[0].number]
+        ended = self.list_trials()[begun[0].number]
+        if "excused" in ended.user_attrs:
+            raise StoreError(ended.user_attrs["excused"].removeprefix("StoreError: "))
+        return ended
 
-    def recover(self) -> list[Trial]:
-        """Put back into the queue what failed by no error of its own; return all failed trials."""
+    def recover(self) -> None:
+        """Put back into the queue what failed by no error of its own."""
         with self.lock():
             optuna.storages.fail_stale_trials(self._study)
             for trial in filter_state(self.list_trials(), "RUNNING"):
                 if "worker" not in trial.user_attrs:  # killed as it began: until it is noted the lock is held
                     self._study.tell(trial.number, state=TrialState.FAIL)
             trials = self.list_trials()
-            repeated = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
+            repeated = {number for trial in trials for number in _list_losses(trial)}
             for trial in copy.deepcopy(filter_state(trials, "FAIL")):
                 if trial.number in repeated or "error" in trial.user_attrs:
                     continue
@@ -249,7 +248,6 @@ class Study:
                     trial.system_attrs["retry_history"] = []  # only workers that vanished are counted
                 trial.user_attrs = {}  # the notes are of the lost one: its worker, its run
                 RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(self._study, trial)
-        return filter_state(self.list_trials(), "FAIL")
 
     def plot(self, kind: str, **options: Any) -> Any:
         """Return the axes of Optuna's picture optimization_history, slice, contour or param_importances."""
@@ -279,6 +277,13 @@ class Study:
                     return point
         left = [other for other in list_points(self.space) if other not in tried]
         return drawn.choice(left) if left else point
+
+
+def _to_distribution(entry: Range | Choices) -> BaseDistribution:
+    if isinstance(entry, Choices):
+        return CategoricalDistribution(entry.values)
+    kind: Any = IntDistribution if entry.is_whole else FloatDistribution
+    return kind(entry.low, entry.high, log=entry.log)
 
 
 def _read_url(text: str) -> sqlalchemy.URL:

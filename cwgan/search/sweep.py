@@ -69,14 +69,14 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
                 work(task, study, scratch)
         finally:
             print(report(run, task.config, study), flush=True)
-        if find_best_trial(study.list_trials()) is None:
-            raise SweepError("no trial was completed; the reasons are in the trials' runs")
+        if not study.is_done() or find_best_trial(study.list_trials()) is None:
+            raise SweepError("no trial was completed, or all workers ended; reasons stand above")
         with study.lock():  # others that are done wait here; if this command is killed, one of them goes on
             if config.sweep.final:
                 train_final(run, config, study)
                 report(run, task.config, study)
             running = filter_state(study.list_trials(), "RUNNING")
-            tracking.end_lost_below(run.run_id, {trial.user_attrs.get("run_id", "") for trial in running})
+            tracking.end_lost(run.run_id, {trial.user_attrs.get("run_id", "") for trial in running})
     say_where(run)
 
 

@@ -29,7 +29,7 @@ class SweepError(OSError):
 
 
 def run_workers(task: Task) -> None:
-    """Keep `sweep.workers` processes at work until the study is done; start again one that was killed."""
+    """Keep `sweep.workers` processes at work until all have ended; start again one that was killed."""
     if task.config.threads:
         os.environ["OMP_NUM_THREADS"] = str(task.config.threads)
 
@@ -40,16 +40,12 @@ def run_workers(task: Task) -> None:
 
     processes, kills = [start() for _ in range(task.config.sweep.workers)], 0
     try:
-        while processes:
+        while processes and kills <= LIMIT:
             connection.wait([process.sentinel for process in processes])
-            for process in [*processes]:
-                if (status := process.exitcode) is None:
-                    continue
+            for process in [process for process in processes if not process.is_alive()]:
                 processes.remove(process)
-                kills += status < 0
-                if status > 0 or kills > LIMIT:
-                    raise SweepError(f"a worker ended with status {status}; what it said stands above")
-                if status < 0:
+                if (process.exitcode or 0) < 0:
+                    kills += 1
                     processes.append(start())
     finally:
         for process in processes:
@@ -60,7 +56,7 @@ def run_workers(task: Task) -> None:
 
 
 def _work_alone(task: Task) -> None:
-    """Be a worker in a process of its own; an error that is no trial's own ends it with status 1."""
+    """Be a worker in a process of its own."""
     try:
         with interruptible(), tracking.session() as scratch:
             work(task, Study(task), scratch)
@@ -72,25 +68,18 @@ def _work_alone(task: Task) -> None:
 
 def work(task: Task, study: Study, scratch: Path) -> None:
     """Try settings until the study is done; a SweepError if too many in a row break."""
-    closed, broken = set[int](), 0
-    data: dict[str, GzslDataset] = {}
+    broken, data = 0, dict[str, GzslDataset]()
     while not study.is_done():
         _stop_if_orphan()
-        for lost in study.recover():
-            if lost.number not in closed and "run_id" in lost.user_attrs:
-                reason = lost.user_attrs.get("error") or lost.user_attrs.get("excused", "its worker vanished")
-                tracking.end_lost(lost.user_attrs["run_id"], reason)
-            closed.add(lost.number)
+        study.recover()
         trial = study.attempt(partial(_try, task, data=data, scratch=scratch), partial(choose_gan, task))
-        if trial is None or "excused" in trial.user_attrs:
-            time.sleep(1)  # the last trials are with other workers, or a store is away
         if trial is None:
+            time.sleep(1)  # the last trials are with other workers
             continue
         print(describe_trial(trial, study), flush=True)
         broken = broken + 1 if trial.state.name == "FAIL" else 0
         if broken == LIMIT:
-            reasons = [trial.user_attrs[key] for key in ("error", "excused") if key in trial.user_attrs]
-            raise SweepError(f"{LIMIT} trials in a row broke; the last: {' '.join(reasons)}")
+            raise SweepError(f"{LIMIT} trials in a row broke; the last: {trial.user_attrs.get('error')}")
 
 
 def choose_gan(task: Task, trials: list[Trial]) -> Point:

@@ -1,9 +1,7 @@
 """Kept GANs: the generators and scores of a training of their own, whatever interrupted them."""
 
-import pickle
-import subprocess
-import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +80,15 @@ def train_kept(config, dataset, folder, seeds=(0,)):
     return {epoch: terms for epoch, terms, _ in train_and_score(make_job(config, dataset, folder), seeds)}
 
 
+def find_folders(dataset, **changes):
+    """Tell whether changed parameters make another GAN, and other pretrained networks."""
+    ours, theirs = (KeptGan(make_job(one, dataset, Path("/"))) for one in (TINY, changed(**changes)))
+    kinds = ("gan", "pretrained")
+    return tuple(
+        "the same" if ours.find_folder(kind) == theirs.find_folder(kind) else "another" for kind in kinds
+    )
+
+
 def load_kept(folder, epoch):
     (path,) = folder.glob(f"gan/*/generator-{epoch:04d}.safetensors")
     return load_file(path)
@@ -152,23 +159,14 @@ def test_a_training_that_went_past_an_epoch_scored_now_is_done_again_with_the_sa
     assert_same(load_kept(tmp_path / "kept", 3), generator)
 
 
-def test_what_training_goes_on_from_is_gone_once_it_has_ended(dataset, tmp_path):
-    kept = KeptGan(make_job(TINY, dataset, tmp_path))
-    states = [(kept.find_folder("gan") / "state.safetensors").is_file() for _ in kept.train()]
-    assert states == [True, True, False]
-
-
-def test_whether_to_go_on_is_to_train_is_told_with_every_scored_epoch(dataset, tmp_path):
-    assert [trains for _, _, trains in train_and_score(make_job(TINY, dataset, tmp_path), [0])] == [
-        True,
-        True,
-        False,
-    ]
-    assert [trains for _, _, trains in train_and_score(make_job(TINY, dataset, tmp_path), [0])] == [
-        False,
-        False,
-        False,
-    ]
+def test_only_a_training_that_has_not_ended_keeps_its_state_and_tells_that_to_go_on_is_to_train(
+    dataset, tmp_path
+):
+    job = make_job(TINY, dataset, tmp_path)
+    state = KeptGan(job).find_folder("gan") / "state.safetensors"
+    first = [(trains, state.is_file()) for _, _, trains in train_and_score(job, [0])]
+    assert first == [(True, True), (True, True), (False, False)]
+    assert [trains for _, _, trains in train_and_score(job, [0])] == [False] * 3
 
 
 def test_a_longer_training_keeps_what_a_shorter_one_left(dataset, tmp_path):
@@ -206,60 +204,34 @@ def test_gans_of_one_seed_share_their_pretrained_networks(dataset, tmp_path):
     assert_same(load_file(pretrained), load_file(tmp_path / "alone" / PRETRAINED_FILE))
 
 
-CHILD = """
-import pickle, sys
-from pathlib import Path
-from cwgan.search.kept import KeptGan
-from cwgan.stages.job import Job
-folder = Path(sys.argv[1])
-config, dataset = pickle.loads((folder / "given").read_bytes())
-kept = KeptGan(Job(config, dataset, folder, lambda terms, epoch: None))
-print("ready", flush=True)
-next(kept.train())
-print((kept.find_folder("pretrained") / "pretrained.safetensors").stat().st_mtime_ns)
-"""
-
-
-def test_two_processes_fit_the_pretrained_networks_once(dataset, tmp_path):
-    folder = KeptGan(make_job(TINY, dataset, tmp_path)).find_folder("pretrained")
-    children = []
-    with FileLock(folder / "lock"):
-        for weight in (0.0, 1.0):
-            place = tmp_path / str(weight)
-            place.mkdir()
-            (place / "pretrained").symlink_to(tmp_path / "pretrained")
-            (place / "given").write_bytes(pickle.dumps((changed(gan={"cycle_weight": weight}), dataset)))
-            command = [sys.executable, "-c", CHILD, str(place)]
-            children.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        for child in children:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-        assert not (folder / PRETRAINED_FILE).exists(), "both wait for the lock"
-    said = [child.communicate(timeout=60)[0].splitlines() for child in children]
-    assert [child.returncode for child in children] == [0, 0]
-    assert sorted(len(lines) for lines in said) == [1, 3], "one of them fits both networks"
-    assert {lines[-1] for lines in said} == {str((folder / PRETRAINED_FILE).stat().st_mtime_ns)}
+def test_two_workers_fit_the_pretrained_networks_once(dataset, tmp_path):
+    jobs = [make_job(changed(gan={"cycle_weight": weight}), dataset, tmp_path) for weight in (0.0, 1.0)]
+    folder = KeptGan(jobs[0]).find_folder("pretrained")
+    with ThreadPoolExecutor(2) as pool:
+        with FileLock(folder / "lock"):
+            trainings = [pool.submit(next, KeptGan(job).train()) for job in jobs]
+            assert not wait(trainings, 1).done, "both wait for the lock"
+            assert list(tmp_path.rglob("*.safetensors")) == []
+        assert trainings[0].result()[0] == 2
+        before = list_files(folder)
+        assert trainings[1].result()[0] == 2
+    assert list_files(folder) == before != {}
 
 
 # What tells GANs apart
 
 
+@pytest.mark.parametrize("gan", [{"cycle_weight": 0.5}, {"snapshots": 2}, {"hidden_size": 33}])
+def test_whatever_shapes_a_gan_makes_it_another(gan, dataset):
+    assert find_folders(dataset, gan=gan) == ("another", "the same")
+
+
 @pytest.mark.parametrize(
-    ("changes", "pretrained_too"),
-    [
-        ({"gan": {"cycle_weight": 0.5}}, False),
-        ({"gan": {"snapshots": 2}}, False),
-        ({"gan": {"hidden_size": 33}}, False),
-        ({"seed": 1}, True),
-        ({"precision": "bfloat16"}, True),
-        ({"monitor": {"epochs": 2}}, True),
-        ({"regressor": {"lr": 0.5}}, True),
-    ],
+    "changes",
+    [{"seed": 1}, {"precision": "bfloat16"}, {"monitor": {"epochs": 2}}, {"regressor": {"lr": 0.5}}],
 )
-def test_whatever_shapes_a_gan_makes_it_another(changes, pretrained_too, dataset):
-    ours, theirs = (KeptGan(make_job(config, dataset, Path("/"))) for config in (TINY, changed(**changes)))
-    assert ours.find_folder("gan") != theirs.find_folder("gan")
-    assert (ours.find_folder("pretrained") != theirs.find_folder("pretrained")) == pretrained_too
+def test_whatever_shapes_the_pretrained_networks_makes_other_ones_and_another_gan(changes, dataset):
+    assert find_folders(dataset, **changes) == ("another", "another")
 
 
 @pytest.mark.parametrize(
@@ -272,8 +244,7 @@ def test_whatever_shapes_a_gan_makes_it_another(changes, pretrained_too, dataset
     ],
 )
 def test_what_shapes_no_gan_leaves_it_the_same(changes, dataset):
-    ours, theirs = (KeptGan(make_job(config, dataset, Path("/"))) for config in (TINY, changed(**changes)))
-    assert ours.find_folder("gan") == theirs.find_folder("gan")
+    assert find_folders(dataset, **changes) == ("the same", "the same")
 
 
 def test_other_data_give_another_gan(dataset, blobs):

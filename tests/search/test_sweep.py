@@ -90,9 +90,8 @@ def test_the_best_setting_is_a_layer_to_use_as_it_is(swept):
 
 
 def test_the_same_command_adds_only_the_missing_trials_and_repeats_no_point(swept, spoiled):
-    said = swept.sweep(
-        **{"data.path": spoiled, "sweep.trials": 8, "sweep.pruner": "none", "sweep.workers": 2}
-    )
+    flags = {"data.path": spoiled, "sweep.trials": 8, "sweep.pruner": "none", "sweep.workers": 2}
+    said = swept.sweep(**flags)
     (parent,) = swept.runs()
     assert said.count(" complete: ") == 2
     found = points(swept.trials(parent))
@@ -117,7 +116,7 @@ def test_a_broken_trial_does_not_end_the_sweep_and_keeps_its_traceback(tmp_path)
     assert broken and "FloatingPointError" in said
     assert all("GAN: the term" in run.data.tags["error"] for run in broken)
     assert all("Traceback" in (place.artifacts(run) / "traceback.txt").read_text() for run in broken)
-    assert parent.data.metrics["trials_complete"] == 6
+    assert parent.data.metrics["trials_complete"] + len(broken) == 6
 
 
 def test_twenty_broken_trials_in_a_row_end_the_sweep_with_one_error(tmp_path):
@@ -156,11 +155,8 @@ def test_the_final_models_are_scored_once_per_seed_beside_the_presets_own(tmp_pa
     for name in ("S", "U", "H", "T1"):
         assert {name, f"{name}_std", f"default/{name}", f"default/{name}_std"} <= set(parent.data.metrics)
     names = [run.info.run_name.split(" numbers")[0] for run in place.runs(parent)]
-    assert names == [
-        "trial 0",
-        "trial 1",
-        *(f"{name} seed {seed}" for name in ("best", "default") for seed in (0, 1)),
-    ]
+    seeds = [f"{name} seed {seed}" for name in ("best", "default") for seed in (0, 1)]
+    assert names == ["trial 0", "trial 1", *seeds]
     assert "best" in (place.artifacts(parent) / "final.md").read_text()
     place.sweep(**flags)
     (parent,) = place.runs()

@@ -63,18 +63,12 @@ def test_mlflow_run_goes_on_with_the_parent_of_the_run_before(tmp_path):
         }
         flags = [part for name, value in given.items() for part in ("-P", f"{name}={value}")]
         command = ["mlflow", "run", str(ROOT), "--env-manager", "local", "-e", "sweep", *flags]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True)
     (parent,) = place.runs()
     assert len(place.trials(parent)) == 2
     (joined,) = [run for run in place.runs(parent) if "trial_number" not in run.data.tags]
-    assert (joined.info.run_name, joined.info.status, parent.info.status) == (
-        "joined",
-        "FINISHED",
-        "FINISHED",
-    )
+    ended = (joined.info.run_name, joined.info.status, parent.info.status)
+    assert ended == ("joined", "FINISHED", "FINISHED")
 
 
 def test_a_deleted_parent_is_replaced(tmp_path):
