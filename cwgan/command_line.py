@@ -98,15 +98,21 @@ def find_layer(name: str, kind: str) -> Path:
     return path
 
 
-def read_layer(path: Path) -> Mapping[str, Any]:
-    """Read one YAML layer as nested dictionaries."""
+def read_layer(path: Path, above: Sequence[Path] = ()) -> Mapping[str, Any]:
+    """Read one YAML layer as nested dictionaries; over the layer that it names as its `base`, if any."""
     try:
         layer = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(path, "YAML", " ".join(str(error).split()), "a readable YAML file") from None
     if not isinstance(layer, dict | None):
         raise InputError(path, "YAML", f"a {type(layer).__name__}", "a mapping of sections to parameters")
-    return layer or {}
+    own = dict(layer or {})
+    if (base := own.pop("base", None)) is None:
+        return own
+    file = find_layer(str(base), f"base of {path}")
+    if file in (path, *above):
+        raise InputError(path, "base", base, "a layer that is not built on this one")
+    return nested(flatten(read_layer(file, (path, *above))) | flatten(own))
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -77,7 +77,10 @@ class GanConfig(Section, section="gan."):
     """The conditional Wasserstein GAN."""
 
     train: bool = option(True, "train the GAN; false: stop after the monitor and the regressor")
-    epochs: int = option(100, "each of rows / batch_size generator steps", unit="epochs", at_least=1)
+    epochs: int = option(100, "how often epoch_steps are taken", unit="epochs", at_least=1)
+    epoch_steps: int = option(
+        0, "generator steps of an epoch; 0: rows / batch_size", unit="steps", at_least=0
+    )
     batch_size: int = option(64, "rows per step", unit="rows", at_least=1)
     hidden_size: int = option(4096, "units of each network's one hidden layer", unit="units", at_least=1)
     noise_size: int = option(0, "entries of the noise vector; 0: as many as attributes", at_least=0)

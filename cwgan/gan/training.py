@@ -1,6 +1,7 @@
 """Training the cycle-consistent Wasserstein GAN (Felix et al. 2018, arXiv 1808.00136)."""
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
@@ -156,12 +157,12 @@ def scored_epochs(config: GanConfig) -> list[int]:
 def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
     """Train until `config.epochs`; every `next` trains one epoch. FloatingPointError if a term is not finite.
 
-    An epoch is rows // batch_size generator steps, each after `critic_steps` critic steps on fresh batches.
-    Rows that fill no batch wait for a later epoch's order.
+    An epoch is `epoch_steps` generator steps, or rows // batch_size where that is 0, each after
+    `critic_steps` critic steps on fresh batches. Rows that fill no batch wait for a later order.
     """
     config, scored = gan.config, scored_epochs(gan.config)
     batch_size = min(config.batch_size, len(data.rows))
-    steps = len(data.rows) // batch_size
+    steps = config.epoch_steps or len(data.rows) // batch_size
 
     def take_steps(batches: Int64[Tensor, "critic_steps batch"]) -> dict[str, Tensor]:
         means = critic_step(gan, data, batches[0])
@@ -221,10 +222,12 @@ def generator_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:
 
 
 def _draw_batches(gan: Gan, rows: Tensor, steps: int, size: int) -> Int64[Tensor, "steps critic_steps batch"]:
-    """Return the batches of an epoch, in which the critic goes `critic_steps` times through the rows."""
+    """Return the batches of an epoch: as many random orders of the rows as it takes, cut into batches."""
     draws, device = gan.config.critic_steps, gan.rng.device
-    orders = [torch.randperm(len(rows), generator=gan.rng, device=device) for _ in range(draws)]
-    return rows[torch.cat([order[: steps * size] for order in orders])].view(steps, draws, size)
+    wanted, whole = steps * draws * size, len(rows) // size * size
+    passes = math.ceil(wanted / whole)
+    orders = [torch.randperm(len(rows), generator=gan.rng, device=device)[:whole] for _ in range(passes)]
+    return rows[torch.cat(orders)[:wanted]].view(steps, draws, size)
 
 
 def _draw_noise(gan: Gan, rows: int) -> Noise:
