@@ -5,6 +5,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from make_data import write_xlsa17
 from mlflow.entities import Run
 
 from cwgan.launch import launch
@@ -22,12 +23,19 @@ TINY = {
 }
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the store of all tests is."""
+    return tmp_path_factory.mktemp("store")
+
+
 @pytest.fixture(autouse=True)
-def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.set_experiment("tests")
+def _store(folder: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Use the store, with an experiment of the test's own."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_experiment(request.node.name)
     yield
     mlflow.set_tracking_uri(None)
 
@@ -38,9 +46,7 @@ def flags(**more: object) -> list[str]:
 
 def runs(parent: Run | None) -> list[Run]:
     """Return the children of a run, or the runs that have no parent, oldest first."""
-    everything: list[Run] = mlflow.search_runs(
-        search_all_experiments=True, output_format="list", order_by=["start_time ASC"]
-    )
+    everything: list[Run] = mlflow.search_runs(output_format="list", order_by=["start_time ASC"])
     return [
         run
         for run in everything
@@ -53,7 +59,7 @@ def stages(parent: Run) -> list[str]:
 
 
 @pytest.mark.filterwarnings("default")
-def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows(tmp_path: Path) -> None:
+def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows() -> None:
     assert launch(main.COMMAND, flags(select="true", seeds="[4,7]", **{"gan.score_every": 1})) == 0
     (parent,) = runs(None)
     assert stages(parent) == ["seed 4", "seed 7"]
@@ -79,7 +85,8 @@ def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows(tmp
 
 @pytest.mark.filterwarnings("default")
 def test_the_ablation_trains_every_variant_with_every_seed_under_one_parent(tmp_path: Path) -> None:
-    assert launch(ablation.COMMAND, flags(seeds="[0]", **{"gan.epochs": 1})) == 0
+    data = write_xlsa17(tmp_path)
+    assert launch(ablation.COMMAND, flags(seeds="[0]", **{"gan.epochs": 1, "data.path": data})) == 0
     (parent,) = runs(None)
     assert stages(parent) == [f"{variant} seed 0" for variant in VARIANTS]
     assert {float(run.data.params["gan.cycle_weight"]) > 0 for run in runs(parent)[:2]} == {False}
