@@ -1,20 +1,40 @@
 """Shape annotations are checked in tests: every call is compared with its jaxtyping signature."""
 
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:  # the process that only hands out tests need not wait for PyTorch
+    import torch
+
+    from cwgan.data.dataset import GzslDataset
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Tests run side by side, one per core: with two threads each they would wait for one another.
 os.environ["OMP_NUM_THREADS"] = "1"
 _hook = install_import_hook("cwgan", "typechecks.check")
 _hook.__enter__()
+LONGEST = (
+    "test_projects",
+    "test_sweep_interrupted",
+    "test_sweep",
+    "test_sweep_postgres",
+    "test_deploy",
+    "test_tracking",
+    "test_study",
+    "test_same_bits",
+    "test_experiments",
+    "test_kept",
+)
+"""Files that take longest, which begin first, so that no core waits for the last of them."""
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
 
-from cwgan.data.dataset import GzslDataset  # noqa: E402
-from cwgan.data.numbers import load_numbers  # noqa: E402
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(Path(item.path).stem, len(ranks)))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -24,11 +44,15 @@ def _no_experiment() -> None:
 
 
 @pytest.fixture(scope="session")
-def numbers() -> GzslDataset:
+def numbers() -> "GzslDataset":
     """The built-in data set."""
+    from cwgan.data.numbers import load_numbers
+
     return load_numbers()
 
 
 @pytest.fixture
-def rng() -> torch.Generator:
+def rng() -> "torch.Generator":
+    import torch
+
     return torch.Generator().manual_seed(0)

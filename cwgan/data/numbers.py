@@ -5,12 +5,14 @@ tens digit and the units digit, in [0, 1]. Its attributes are both digits, each 
 pixels, one can look at what a generator makes of a number that it never saw.
 
 Source of the images: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI repository,
-1998 (the test part, 1,797 images by 13 writers), as in `sklearn.datasets.load_digits`.
+1998 (the test part, 1,797 images by 13 writers), in scikit-learn's file; to import that takes a second.
 """
 
+from importlib.metadata import distribution
+
+import numpy as np
 import torch
 from jaxtyping import Int64
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
@@ -26,16 +28,16 @@ def load_numbers(seed: int = 0) -> GzslDataset:
     thirds of the digit images appear in training rows only, the others in test rows only.
     """
     rng = torch.Generator().manual_seed(seed)
-    digits = load_digits()
-    images = torch.tensor(digits.data / 16.0, dtype=torch.float32)
-    digit = torch.tensor(digits.target, dtype=torch.int64)
+    file = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+    digits = np.loadtxt(str(file), delimiter=",")
+    images = torch.tensor(digits[:, :-1] / 16.0, dtype=torch.float32)
+    digit = torch.tensor(digits[:, -1], dtype=torch.int64)
     train_pool, test_pool = [], []
     for value in range(10):
         rows = torch.nonzero(digit == value).flatten()
         rows = rows[torch.randperm(len(rows), generator=rng)]
         train_pool.append(rows[: len(rows) * 2 // 3])
         test_pool.append(rows[len(rows) * 2 // 3 :])
-
     unseen, validation = _draw_classes(rng)
     seen = torch.tensor([label for label in range(100) if label not in set(unseen.tolist())])
     blocks = [(seen, train_pool, TRAIN_ROWS), (seen, test_pool, TEST_ROWS), (unseen, test_pool, TEST_ROWS)]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from cwgan.data import hdf5, xlsa17
 from cwgan.data.dataset import GzslDataset, binarize
+from cwgan.data.numbers import load_numbers
 from cwgan.errors import InputError
 
 BUILT_IN = "numbers"
@@ -32,9 +33,6 @@ def load_dataset(
         if attributes:
             allowed = "nothing: the built-in data has its own attributes"
             raise InputError("configuration", "data.attributes", attributes, allowed)
-        # Only this source needs scikit-learn, whose import takes longer than most files take to read.
-        from cwgan.data.numbers import load_numbers
-
         dataset = dataclasses.replace(load_numbers(seed), name=name or BUILT_IN)
     else:
         folder, table = Path(os.path.abspath(path)), Path(attributes) if attributes else None

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from make_data import assert_same_data
+from sklearn.datasets import load_digits
 
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.numbers import load_numbers
@@ -66,6 +67,14 @@ def halves(data: GzslDataset, index: torch.Tensor) -> dict[bytes, set[int]]:
         for image, digit in zip(data.features[row].split(64), (label // 10, label % 10), strict=True):
             found.setdefault(fingerprint(image.numpy()), set()).add(digit)
     return found
+
+
+def test_every_image_is_one_of_scikit_learns_and_of_its_digit(numbers: GzslDataset) -> None:
+    digits = load_digits()
+    images = torch.tensor(digits.data / 16.0, dtype=torch.float32).numpy()
+    known = {fingerprint(image): {digit} for image, digit in zip(images, digits.target.tolist(), strict=True)}
+    found = halves(numbers, torch.arange(len(numbers.labels)))
+    assert found == {image: known[image] for image in found}
 
 
 def test_an_image_always_stands_for_the_same_digit(numbers: GzslDataset) -> None:

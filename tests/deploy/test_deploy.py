@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tomllib
@@ -270,6 +271,12 @@ def guarded():
     server.remove()
 
 
+def listens(port: int) -> bool:
+    """Tell whether it is worth while to start a program that asks a server whether it is healthy."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.mark.skipif(BINARIES is None, reason="needs PostgreSQL's server (Debian's package postgresql)")
 def test_the_commands_of_compose_work_together(guarded, tmp_path):
     port = free_port()
@@ -321,7 +328,7 @@ def test_the_commands_of_compose_work_together(guarded, tmp_path):
     workers: list[subprocess.Popen] = []
     try:
         wait_until(
-            lambda: server.poll() is not None or is_healthy("mlflow", sys.executable),
+            lambda: server.poll() is not None or (listens(port) and is_healthy("mlflow", sys.executable)),
             240,
             "the MLflow server is healthy",
         )

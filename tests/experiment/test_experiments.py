@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
+from make_data import LABELS, ROWS, write_xlsa17
 from mlflow.entities import Run
 
 from cwgan.launch import launch
@@ -12,22 +14,35 @@ from cwgan.scoring.comparison import VARIANTS
 from entrypoints import ablation, main
 
 TINY = {
+    "data.path": ".",
     "monitor.epochs": 1,
     "regressor.epochs": 1,
     "gan.hidden_size": 8,
     "gan.critic_steps": 1,
     "gan.epochs": 2,
-    "generate.counts": "[3]",
-    "classifier.epochs": 1,
+    "generate.counts": "[9]",
+    "generate.mean_correction": 1,
+    "classifier.epochs": 50,
+    "classifier.lr": 0.1,
 }
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the store is, and a data set of thirty rows whose features are near their class's attributes."""
+    rng = np.random.default_rng(0)
+    attributes = rng.random((5, 6))
+    features = attributes[:, LABELS] + rng.random((5, ROWS))
+    return write_xlsa17(tmp_path_factory.mktemp("store"), features=features, att=attributes)
+
+
 @pytest.fixture(autouse=True)
-def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.set_experiment("tests")
+def _store(folder: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Use the store, with an experiment of the test's own."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_experiment(request.node.name)
     yield
     mlflow.set_tracking_uri(None)
 
@@ -38,9 +53,7 @@ def flags(**more: object) -> list[str]:
 
 def runs(parent: Run | None) -> list[Run]:
     """Return the children of a run, or the runs that have no parent, oldest first."""
-    everything: list[Run] = mlflow.search_runs(
-        search_all_experiments=True, output_format="list", order_by=["start_time ASC"]
-    )
+    everything: list[Run] = mlflow.search_runs(output_format="list", order_by=["start_time ASC"])
     return [
         run
         for run in everything
@@ -53,7 +66,7 @@ def stages(parent: Run) -> list[str]:
 
 
 @pytest.mark.filterwarnings("default")
-def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows(tmp_path: Path) -> None:
+def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows() -> None:
     assert launch(main.COMMAND, flags(select="true", seeds="[4,7]", **{"gan.score_every": 1})) == 0
     (parent,) = runs(None)
     assert stages(parent) == ["seed 4", "seed 7"]
@@ -70,6 +83,7 @@ def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows(tmp
         )
         assert float(scoring.data.params["classifier.gamma"]) == metrics["gamma"] == metrics["val_gamma"]
     both = [run.data.metrics for run in runs(parent)]
+    assert both[0]["H"] != both[1]["H"]
     assert parent.data.metrics["calibrated_H"] == pytest.approx(
         sum(metrics["calibrated_H"] for metrics in both) / 2
     )
@@ -78,7 +92,7 @@ def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows(tmp
 
 
 @pytest.mark.filterwarnings("default")
-def test_the_ablation_trains_every_variant_with_every_seed_under_one_parent(tmp_path: Path) -> None:
+def test_the_ablation_trains_every_variant_with_every_seed_under_one_parent() -> None:
     assert launch(ablation.COMMAND, flags(seeds="[0]", **{"gan.epochs": 1})) == 0
     (parent,) = runs(None)
     assert stages(parent) == [f"{variant} seed 0" for variant in VARIANTS]

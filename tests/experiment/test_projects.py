@@ -1,5 +1,6 @@
 """Every entry point by a real `mlflow run`, from a folder that is not the project's, chained by run ids."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
@@ -38,20 +40,37 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["mlflow.cli", "mlflow.projects", "mlflow.store.tracking.sqlalchemy_store"])
+"""Starts processes that need not import MLflow, as one has done it for all of them."""
+
+
+def mlflow(folder: Path, said: Path, *arguments: str) -> None:
+    """Be the command `mlflow` in a folder, with this environment; what it says goes into files."""
+    given = environment(folder)
+    os.environ.clear()
+    os.environ.update(given)
+    os.chdir(folder)
+    for stream, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(said / name, os.O_CREAT | os.O_WRONLY), stream)
+    from mlflow.cli import cli
+
+    cli.main(arguments, prog_name="mlflow")
+
+
 def mlflow_run(
     folder: Path, entry_point: str, *parameters: str, options: tuple[str, ...] = ()
 ) -> SimpleNamespace:
     """Run an entry point from a folder; tell how it ended, and the id of its run."""
     given = [part for parameter in ("threads=1", *parameters) for part in ("-P", parameter)]
-    mlflow = [sys.executable, "-m", "mlflow", "run", str(ROOT), "--env-manager", "local"]
-    command = [*mlflow, "-e", entry_point, *options, *given]
-    done = subprocess.run(
-        command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
-    )
-    run_id = re.search(r"in run with ID '(\w+)'", done.stderr)
-    return SimpleNamespace(
-        status=done.returncode, out=done.stdout, err=done.stderr, id=run_id[1] if run_id else ""
-    )
+    command = ["run", str(ROOT), "--env-manager", "local", "-e", entry_point, *options, *given]
+    with TemporaryDirectory() as said:
+        process = FORKS.Process(target=mlflow, args=(folder, Path(said), *command))
+        process.start()
+        process.join()
+        out, err = ((Path(said) / name).read_text() for name in ("out", "err"))
+    run_id = re.search(r"in run with ID '(\w+)'", err)
+    return SimpleNamespace(status=process.exitcode, out=out, err=err, id=run_id[1] if run_id else "")
 
 
 @pytest.fixture(scope="module")
