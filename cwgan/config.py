@@ -24,6 +24,7 @@ class DataConfig(Section, section="data."):
     attribute_norm: float = option(0.0, "centre attributes, scale to this RMS norm; 0: no", at_least=0)
     holdout: float = option(0.2, "validation protocol: share of seen rows that score S", above=0, below=1)
     seed: int = option(0, "seed of the built-in data and validation split", at_least=0, at_most=2**63 - 1)
+    other_split: bool = option(False, "evaluate: accept a classifier that learnt from another split")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.gan import losses
-from cwgan.gan.checkpoint import check_same_classes, load_classifier, module_tensors
+from cwgan.gan.checkpoint import check_same_classes, check_same_split, load_classifier, module_tensors
 from cwgan.gan.networks import Generator, SoftmaxClassifier
 from cwgan.gan.shapes import AllFeatures, AllTargets
 from cwgan.gan.supervised import Objective, fit
@@ -26,7 +26,7 @@ from cwgan.stages.results import write_results
 def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
     """Fit the final classifier on real and synthetic rows, score it, and write it, results and predictions.
 
-    InputError if the file is of other sizes or classes, or cannot be used as the configuration wants.
+    InputError if the file is of other sizes, classes or split, or cannot be used as the configuration wants.
     """
     features, labels = _read_rows(job.config, job.dataset, synthetic_file)
     classifier, curve = _begin_fit(job.config, job.dataset, features, labels, synthetic_file)
@@ -37,8 +37,12 @@ def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
 
 
 def evaluate_classifier(job: Job, classifier_file: Path) -> Evaluation:
-    """Score a saved classifier on a data set of the same classes, and write results and predictions."""
-    return _score(job, load_classifier(job.load(classifier_file), "classifier"))
+    """Score a saved classifier on a data set of the same classes, and write results and predictions.
+
+    InputError if the data set has other classes, or another split without `data.other_split`.
+    """
+    checkpoint = job.load(classifier_file, job.config.data.other_split)
+    return _score(job, load_classifier(checkpoint, "classifier"))
 
 
 def score_generators(config: Config, dataset: GzslDataset, generators: list[Generator]) -> dict[str, float]:
@@ -74,7 +78,9 @@ def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[AllFea
     """Return the rows to train on: those of a synthetic file, after the real ones where they are merged."""
     synthetic = inspect_synthetic(path)
     if "data" in synthetic.info:
-        check_same_classes(path, json.loads(synthetic.info["data"]), dataset)
+        data = json.loads(synthetic.info["data"])
+        check_same_classes(path, data, dataset)
+        check_same_split(path, data, dataset)
     if synthetic.feature_size != dataset.feature_size:
         allowed = f"{dataset.feature_size}, as in {dataset.source}"
         raise InputError(path, "train/X", f"{synthetic.feature_size} features", allowed)
