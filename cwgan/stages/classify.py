@@ -113,7 +113,8 @@ def _begin_fit(
         counts = torch.bincount(labels[rows], minlength=dataset.class_count)[classes].clamp(min=1)
         priors = losses.zero_shot_log_priors(counts, torch.isin(classes, unseen), options.seen_prior)
         objective = partial(losses.adjusted_classification, log_priors=priors)
-    return classifier, fit(classifier, objective, features, classifier.targets(labels), rows, options, rng)
+    targets = classifier.targets_of(labels, rows)
+    return classifier, fit(classifier, objective, features, targets, rows, options, rng)
 
 
 def _score(job: Job, classifier: SoftmaxClassifier) -> Evaluation:

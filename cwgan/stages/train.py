@@ -64,6 +64,7 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
 def begin_gan(job: Job, source: Checkpoint) -> Gan:
     """Return a GAN with a checkpoint's pretrained networks; if it is a GAN's, as the checkpoint left it."""
     monitor, regressor = freeze(load_classifier(source, "monitor")), freeze(load_regressor(source))
+    monitor.targets(job.dataset.seen_classes)  # ValueError here, as a GPU would not check it
     sizes = job.dataset.feature_size, job.dataset.attribute_size
     rng, device = stage_rng(job.config.seed, "gan"), find_device(job.config.device)
     gan = build_gan(*sizes, job.config.gan, rng, regressor, monitor, device)
@@ -122,7 +123,7 @@ def _fit(job: Job, stage: str) -> SoftmaxClassifier | Regressor:
     objective: losses.Objective
     if stage == "monitor":
         model = SoftmaxClassifier(dataset.feature_size, dataset.seen_classes, rng)
-        objective, targets = losses.classification, model.targets(dataset.labels)
+        objective, targets = losses.classification, model.targets_of(dataset.labels, dataset.trainval)
     else:
         model = Regressor(dataset.feature_size, dataset.attribute_size, rng)
         objective, targets = losses.cycle, dataset.attributes[dataset.labels]
