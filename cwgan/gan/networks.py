@@ -112,19 +112,21 @@ class SoftmaxClassifier(nn.Module):
     """Linear logits over some of the classes of a data set.
 
     `classes` are those it can answer, ascending labels of the data set, and the order of the logits. `rng`
-    draws the weights (normal of deviation 0.01, cut at two deviations; biases are zero). `relu` ends the
-    logits in ReLU, as the original code's.
+    draws the weights (normal of deviation 0.01, cut at two deviations); all biases begin as `bias`. `relu`
+    ends the logits in ReLU, as the original code's; with biases of 0 many classes would then never learn.
     """
 
     classes: Tensor
 
-    def __init__(self, feature_size: int, classes: Rows, rng: torch.Generator, relu: bool = False) -> None:
+    def __init__(
+        self, feature_size: int, classes: Rows, rng: torch.Generator, relu: bool = False, bias: float = 0.0
+    ) -> None:
         super().__init__()
         self.relu = relu
         weight = torch.empty(len(classes), feature_size)
         nn.init.trunc_normal_(weight, std=0.01, a=-0.02, b=0.02, generator=rng)
         self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.zeros(len(classes)))
+        self.bias = nn.Parameter(torch.full((len(classes),), bias))
         self.register_buffer("classes", classes.clone())
 
     def forward(self, features: Features) -> Logits:

@@ -107,7 +107,8 @@ def _begin_fit(
         allowed = f"rows of the domain {options.domain}"
         raise InputError(source, "train/Y", "no row of any class to answer", allowed)
     rng = stage_rng(config.seed, "classifier")
-    classifier = SoftmaxClassifier(dataset.feature_size, classes, rng, options.relu_logits)
+    form = options.relu_logits, options.initial_bias
+    classifier = SoftmaxClassifier(dataset.feature_size, classes, rng, *form)
     objective: Objective = losses.classification
     if options.loss == "logit_adjusted":
         counts = torch.bincount(labels[rows], minlength=dataset.class_count)[classes].clamp(min=1)

@@ -49,6 +49,9 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
         else:
             allowed = f"true, or a checkpoint with the {stage} named by --pretrained"
             raise InputError("configuration", f"{stage}.train", "false", allowed)
+        if isinstance(network, SoftmaxClassifier) and network.relu != config.monitor.relu_logits:
+            allowed = f"{config.monitor.relu_logits}, as configured"
+            raise InputError(supplier, "monitor.relu_logits", network.relu, allowed)
         tensors |= module_tensors(**{stage: network})
     job.save(job.folder / PRETRAINED_FILE, tensors, "pretrained", config.monitor.epochs)
     if not config.gan.train:
@@ -122,7 +125,8 @@ def _fit(job: Job, stage: str) -> SoftmaxClassifier | Regressor:
     model: SoftmaxClassifier | Regressor
     objective: losses.Objective
     if stage == "monitor":
-        model = SoftmaxClassifier(dataset.feature_size, dataset.seen_classes, rng)
+        form = options.relu_logits, options.initial_bias
+        model = SoftmaxClassifier(dataset.feature_size, dataset.seen_classes, rng, *form)
         objective, targets = losses.classification, model.targets_of(dataset.labels, dataset.trainval)
     else:
         model = Regressor(dataset.feature_size, dataset.attribute_size, rng)

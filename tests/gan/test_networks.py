@@ -65,6 +65,9 @@ def test_a_classifier_starts_with_small_weights_cut_at_two_deviations(rng: torch
     weight = SoftmaxClassifier(500, torch.arange(40), rng).weight
     assert weight.abs().max() <= 0.02
     assert weight.std().item() == pytest.approx(0.0088, abs=0.0005)
+    for bias in (0.0, 0.9999):
+        started = SoftmaxClassifier(500, torch.arange(40), rng, True, bias).bias
+        assert torch.equal(started, torch.full((40,), bias))
 
 
 def test_a_frozen_network_takes_no_gradient(rng: torch.Generator) -> None:

@@ -7,9 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cwgan.command_line import from_dict, to_dict
+from cwgan.command_line import find_layer, flatten, from_dict, override, read_layer, to_dict
 from cwgan.config import Config, GanConfig, MonitorConfig, RegressorConfig, SaveConfig
 from cwgan.errors import InputError
+from cwgan.gan.checkpoint import load_checkpoint, load_classifier
+from cwgan.stages.classify import train_classifier
+from cwgan.stages.generate import generate
 from cwgan.stages.job import Job
 from cwgan.stages.train import train
 
@@ -208,6 +211,29 @@ def test_pretrained_networks_can_come_from_an_earlier_training(numbers, tmp_path
     for name, tensor in load_file(gan_file).items():
         if name.startswith(("monitor.", "regressor.")):
             assert torch.equal(tensor, again[name])
+
+
+def test_the_legacy_variant_has_relu_and_biases_of_0_9999_in_monitor_and_final_classifier(numbers, tmp_path):
+    legacy = override(TINY, flatten(read_layer(find_layer("legacy", "variant"))))
+    config = changed(
+        legacy, monitor={"lr": 1e-9}, gan={"epochs": 1, "classification_weight": 1.0}, classifier={"lr": 1e-9}
+    )
+    job = Job(config, numbers, tmp_path, Curves())
+    rows, _ = generate(job, train(job))
+    train_classifier(job, rows)
+    for file, name in (("gan", "monitor"), ("classifier", "classifier")):
+        network = load_classifier(load_checkpoint(tmp_path / f"{file}.safetensors"), name)
+        assert network.relu
+        torch.testing.assert_close(network.bias, torch.full_like(network.bias, 0.9999))
+
+
+def test_a_pretrained_monitor_of_another_form_is_refused(numbers, tmp_path):
+    train(Job(changed(gan={"train": False}), numbers, tmp_path, Curves()))
+    config = changed(monitor={"train": False, "relu_logits": True})
+    with pytest.raises(InputError, match=r"monitor\.relu_logits: found False; allowed: True, as configured"):
+        train(
+            Job(config, numbers, tmp_path / "next", Curves()), pretrained=tmp_path / "pretrained.safetensors"
+        )
 
 
 @pytest.mark.parametrize("network", ["monitor", "regressor"])
