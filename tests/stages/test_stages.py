@@ -29,11 +29,14 @@ from cwgan.data.numbers import load_numbers
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import load_checkpoint, load_classifier, load_generator
 from cwgan.gan.mean_correction import predict_means
+from cwgan.gan.networks import SoftmaxClassifier
 from cwgan.gan.snapshots import load_snapshots
+from cwgan.scoring.evaluation import evaluate
 from cwgan.stages import job as stage_job
 from cwgan.stages.classify import evaluate_classifier, score_generators, scores_of, train_classifier
 from cwgan.stages.generate import generate
 from cwgan.stages.job import GAN_FILE, SCORES, Job, load_data, stage_rng
+from cwgan.stages.results import write_results
 from cwgan.stages.train import train
 
 TINY = Config(
@@ -188,6 +191,20 @@ def test_results_and_predictions_can_be_recomputed_from_what_is_written(
     assert len(table) == 100
     unseen = [float(row["accuracy_among_unseen"]) for row in table if row["kind"] == "unseen"]
     assert np.mean(unseen) == pytest.approx(result.scores["T1"], abs=1e-4)
+
+
+def test_predictions_name_rows_of_the_whole_data_set_under_the_validation_protocol(
+    tmp_path: Path, numbers: GzslDataset
+) -> None:
+    config = override(TINY, {"protocol": "validation", "data.scaling": "min_max"})
+    dataset, classifier = load_data(config), SoftmaxClassifier(128, torch.arange(80), torch.Generator())
+    write_results(Job(config, dataset, tmp_path, ignore), evaluate(classifier, dataset), {})
+    classes, of_row = np.array(dataset.class_names), np.array(numbers.class_names)[numbers.labels]
+    with h5py.File(tmp_path / "predictions.h5") as file:
+        rows, labels = file["row"][:] - 1, file["Y"][:] - 1
+    assert np.array_equal(of_row[rows], classes[labels])
+    assert len(set(rows)) == len(rows)
+    assert set(numbers.val.tolist()) < set(rows) < set(numbers.trainval.tolist())
 
 
 @pytest.mark.parametrize(
