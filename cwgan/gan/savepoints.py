@@ -7,7 +7,7 @@ from pathlib import Path
 from cwgan.config import SaveConfig
 from cwgan.errors import InputError
 
-LOWER_IS_BETTER = ("loss", "val_loss")
+LOWER_IS_BETTER = ("loss", "val_loss", "val_leak_seen_to_unseen", "val_leak_unseen_to_seen")
 
 
 @dataclass

@@ -22,6 +22,7 @@ from cwgan.stages.job import GAN_FILE, PRETRAINED_FILE, SCORES, Job, stage_rng
 
 MONITOR_ROWS = 10  # synthetic rows per seen class that the monitor classifies after every epoch
 DIAGNOSED_ROWS = 50  # synthetic rows per class that are compared with real ones
+RANKED = [name for name in SCORES if name != "gamma"]  # a bias is neither good nor bad
 
 
 def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) -> Path | None:
@@ -148,7 +149,7 @@ def _check_best_by(config: Config) -> None:
     allowed = {
         "monitor": ["val_loss", "val_accuracy"] if config.monitor.holdout else [],
         "regressor": ["val_loss"] if config.regressor.holdout else [],
-        "gan": ["monitor_accuracy", *(f"val_{name}" for name in SCORES if is_scored)],
+        "gan": ["monitor_accuracy", *(f"val_{name}" for name in RANKED if is_scored)],
     }
     needed = "protocol=validation and save.every, save.start as multiples of gan.score_every"
     for stage, names in allowed.items():

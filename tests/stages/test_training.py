@@ -307,6 +307,16 @@ def test_of_a_loss_the_lowest_is_the_best(numbers, tmp_path):
     assert kept(tmp_path) == [f"monitor-epoch-{min(losses, key=losses.get):04d}.safetensors"]
 
 
+def test_savepoints_are_kept_by_leaks_but_not_by_the_bias(numbers, tmp_path):
+    rule = {"every": 1, "keep": 1, "best_by": "val_gamma"}
+    config = changed(gan={"score_every": 1, "epochs": 1, "save": rule}, classifier={"epochs": 1})
+    config = dataclasses.replace(config, protocol="validation")
+    with pytest.raises(InputError, match=r"found 'val_gamma'; allowed: .*val_leak_seen_to_unseen"):
+        train(Job(config, numbers, tmp_path, Curves()))
+    train(Job(override(config, {"gan.save.best_by": "val_leak_seen_to_unseen"}), numbers, tmp_path, Curves()))
+    assert kept(tmp_path) == ["gan-epoch-0001.safetensors"]
+
+
 @pytest.mark.parametrize("stage", ["monitor", "regressor", "gan"])
 def test_a_metric_that_is_not_measured_is_refused_before_anything_is_trained(numbers, tmp_path, stage):
     with pytest.raises(InputError, match=rf"{stage}\.save\.best_by: found 'H'"):
