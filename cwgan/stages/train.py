@@ -12,6 +12,7 @@ from cwgan.errors import InputError
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import Checkpoint, load_classifier, load_regressor, module_tensors
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
+from cwgan.gan.savepoints import check_save_epochs
 from cwgan.gan.supervised import fit, held_out_metrics
 from cwgan.gan.training import Gan, SeenRows, build_gan, train_gan
 from cwgan.machine import find_device
@@ -37,6 +38,7 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
     config, supplier = job.config, resume or pretrained
     if config.gan.train:
         check_range(config.gan.output, job.dataset)
+    check_save_epochs(config)
     _check_best_by(config)
     source = job.load(supplier) if supplier else None
     if source and resume:

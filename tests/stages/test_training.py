@@ -259,7 +259,7 @@ def test_no_rule_saves_no_epoch(numbers, tmp_path):
 
 
 def test_listed_epochs_are_saved_and_hold_the_gan_as_it_was(numbers, tmp_path):
-    train(Job(with_saves(epochs=[2, 4, 9]), numbers, tmp_path / "long", Curves()))
+    train(Job(with_saves(epochs=[2, 4]), numbers, tmp_path / "long", Curves()))
     assert kept(tmp_path / "long") == ["gan-epoch-0002.safetensors", "gan-epoch-0004.safetensors"]
     train(Job(changed(gan={"epochs": 2}), numbers, tmp_path / "short", Curves()))
     assert_same_tensors(
@@ -268,6 +268,14 @@ def test_listed_epochs_are_saved_and_hold_the_gan_as_it_was(numbers, tmp_path):
     assert_same_tensors(
         tmp_path / "long/checkpoints/gan-epoch-0004.safetensors", tmp_path / "long/gan.safetensors"
     )
+
+
+@pytest.mark.parametrize(("stage", "last"), [("monitor", 2), ("regressor", 2), ("gan", 4)])
+def test_an_epoch_that_is_not_reached_cannot_be_saved(numbers, tmp_path, stage, last):
+    refused = rf"{stage}\.save\.epochs: found 9; allowed: at most {stage}\.epochs, {last}$"
+    with pytest.raises(InputError, match=refused):
+        train(Job(with_saves(stage, epochs=[last, 9]), numbers, tmp_path, Curves()))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
