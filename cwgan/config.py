@@ -24,6 +24,7 @@ class DataConfig(Section, section="data."):
     attribute_norm: float = option(0.0, "centre attributes, scale to this RMS norm; 0: no", at_least=0)
     holdout: float = option(0.2, "validation protocol: share of seen rows that score S", above=0, below=1)
     seed: int = option(0, "seed of the built-in data and validation split", at_least=0, at_most=2**63 - 1)
+    other_split: bool = option(False, "evaluate: accept a classifier that learnt from another split")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,17 @@ class PretrainConfig(FitConfig):
 
 
 @dataclass(frozen=True)
-class MonitorConfig(PretrainConfig, section="monitor."):
+class SoftmaxConfig(Section):
+    """The form of a softmax classifier; shared by the monitor and the final classifier."""
+
+    relu_logits: bool = option(False, "ReLU on the logits, in training and in answers, as the original code")
+    initial_bias: float = option(
+        0.0, "bias of every class before training; the original code: 0.9999", at_least=-1e6, at_most=1e6
+    )
+
+
+@dataclass(frozen=True)
+class MonitorConfig(SoftmaxConfig, PretrainConfig, section="monitor."):
     """The softmax classifier over seen classes: it watches the GAN and gives the classification term."""
 
     epochs: int = option(30, "passes over the training rows", unit="epochs", at_least=1)
@@ -129,7 +140,7 @@ class GenerateConfig(Section, section="generate."):
 
 
 @dataclass(frozen=True)
-class ClassifierConfig(FitConfig, section="classifier."):
+class ClassifierConfig(SoftmaxConfig, FitConfig, section="classifier."):
     """The final softmax classifier."""
 
     batch_size: int = option(2048, "rows per step", unit="rows", at_least=1)
@@ -141,7 +152,6 @@ class ClassifierConfig(FitConfig, section="classifier."):
         "softmax", "cross-entropy; logit_adjusted: of logits plus log class priors (Chen et al. 2022)"
     )
     seen_prior: float = option(1.0, "logit_adjusted: prior odds of seen against unseen classes", above=0)
-    relu_logits: bool = option(False, "ReLU on the logits, in training and in answers, as the original code")
     gamma: float = option(0.0, "bias taken from seen logits in calibrated scores", at_least=-1e6, at_most=1e6)
 
 

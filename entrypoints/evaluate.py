@@ -1,4 +1,4 @@
-"""Score a saved classifier again, on any data set with the same classes."""
+"""Score a saved classifier again, also on other rows of the same classes."""
 
 import sys
 

@@ -29,7 +29,8 @@ class GzslDataset:
 
     `name` is for MLflow, `source`, the folder it was read from, for errors. Labels are 0 to classes - 1, the
     rows of attributes. Splits are row indices; `train` and `val` may be empty. With `test_concealed` the
-    features of test rows are not looked at, not even for NaN.
+    features of test rows are not looked at, not even for NaN. `origins` are the rows' numbers in the data set
+    that this is a view of.
 
     InputError if sizes disagree, a value is not finite, a label has no class, class names repeat, a split is
     empty or names a row twice, `train` or `val` leaves `trainval`, or seen and unseen overlap.
@@ -47,6 +48,7 @@ class GzslDataset:
     test_seen: Int64[Tensor, " test_seen"]
     test_unseen: Int64[Tensor, " test_unseen"]
     test_concealed: bool = False
+    origins: Int64[Tensor, " rows"] | None = None
 
     def __post_init__(self) -> None:
         faults = chain(self._check_classes(), self._check_splits(), self._check_values())
@@ -182,7 +184,7 @@ def make_validation_view(dataset: GzslDataset, holdout: float, seed: int) -> Gzs
     tensors = dataset.features[rows], position[dataset.labels[rows]], dataset.attributes[classes]
     names = tuple(dataset.class_names[label] for label in classes.tolist())
     splits = trainval, trainval[:0], trainval[:0], test_seen, test_unseen
-    return GzslDataset(f"{dataset.name} (validation)", dataset.source, *tensors, names, *splits)
+    return GzslDataset(f"{dataset.name} (validation)", dataset.source, *tensors, names, *splits, origins=rows)
 
 
 def hold_out(

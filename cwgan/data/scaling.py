@@ -20,7 +20,8 @@ def scale(dataset: GzslDataset, scaling: str, attribute_norm: float) -> GzslData
     if scaling == "min_max":
         features = scale_to_range(features, features[dataset.trainval])
     elif scaling == "unit_norm":
-        norms = features.norm(dim=1, keepdim=True)
+        # Summed in float64, so that the rows, and their hash, are the same on every processor.
+        norms = features.norm(dim=1, keepdim=True, dtype=torch.float64).float()
         if (norms == 0).any():
             allowed = "no such row, or another data.scaling than unit_norm"
             raise InputError(dataset.source, "features", "a row of zeros", allowed)

@@ -92,6 +92,15 @@ def check_same_classes(path: Path, data: Facts, dataset: GzslDataset) -> None:
             raise InputError(path, "classes", f"'{their_name}' of {data['name']}", allowed)
 
 
+def check_same_split(path: Path, data: Facts, dataset: GzslDataset) -> None:
+    """Refuse to use what was made from other rows: classes that are unseen here may have been trained on."""
+    found, wanted = data["split_hash"], dataset.split_hash
+    if found != wanted:
+        where = f"{wanted}, as in {dataset.name} ({dataset.source})"
+        hint = "the hash is of the rows as scaled; evaluate accepts another one with data.other_split=true"
+        raise InputError(path, "split", f"{found}, made from {data['name']}", f"{where}; {hint}")
+
+
 def load_generator(checkpoint: Checkpoint, name: str = "generator") -> Generator:
     """Return the generator of a GAN's checkpoint, or a snapshot of it by name; errors as `load_module`."""
     hidden_size, attribute_size = _shape(checkpoint, name, "attribute_weight", 2)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cwgan.gan.fast.bfloat16 import add_multiply_transposed
-from cwgan.gan.shapes import Attributes, Features, Hidden, Labels, Logits, Noise, Rows, Scores
+from cwgan.gan.shapes import AllTargets, Attributes, Features, Hidden, Labels, Logits, Noise, Rows, Scores
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -112,19 +112,21 @@ class SoftmaxClassifier(nn.Module):
     """Linear logits over some of the classes of a data set.
 
     `classes` are those it can answer, ascending labels of the data set, and the order of the logits. `rng`
-    draws the weights (normal of deviation 0.01, cut at two deviations; biases are zero). `relu` ends the
-    logits in ReLU, as the original code's.
+    draws the weights (normal of deviation 0.01, cut at two deviations); all biases begin as `bias`. `relu`
+    ends the logits in ReLU, as the original code's; with biases of 0 many classes would then never learn.
     """
 
     classes: Tensor
 
-    def __init__(self, feature_size: int, classes: Rows, rng: torch.Generator, relu: bool = False) -> None:
+    def __init__(
+        self, feature_size: int, classes: Rows, rng: torch.Generator, relu: bool = False, bias: float = 0.0
+    ) -> None:
         super().__init__()
         self.relu = relu
         weight = torch.empty(len(classes), feature_size)
         nn.init.trunc_normal_(weight, std=0.01, a=-0.02, b=0.02, generator=rng)
         self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.zeros(len(classes)))
+        self.bias = nn.Parameter(torch.full((len(classes),), bias))
         self.register_buffer("classes", classes.clone())
 
     def forward(self, features: Features) -> Logits:
@@ -132,8 +134,19 @@ class SoftmaxClassifier(nn.Module):
         return functional.relu(logits) if self.relu else logits
 
     def targets(self, labels: Labels) -> Labels:
-        """Return each label's place among the logits; any place for a label that it cannot answer."""
-        return torch.searchsorted(self.classes, labels).clamp(max=len(self.classes) - 1)
+        """Return each label's place among the logits; ValueError for a class that it cannot answer.
+
+        On a GPU that is not checked, as looking at the labels would halt every step until the GPU is done.
+        """
+        places = torch.searchsorted(self.classes, labels).clamp(max=len(self.classes) - 1)
+        if not labels.is_cuda and len(strange := labels[self.classes[places] != labels]):
+            known = f"{len(self.classes)} classes, {int(self.classes[0]) + 1} to {int(self.classes[-1]) + 1}"
+            raise ValueError(f"class {int(strange[0]) + 1} is none that the classifier can answer: {known}")
+        return places
+
+    def targets_of(self, labels: AllTargets, rows: Rows) -> AllTargets:
+        """Return the targets of some rows among all, and -1, which is no target, for the others."""
+        return torch.full_like(labels, -1).index_copy_(0, rows, self.targets(labels[rows]))
 
 
 Linear = Regressor | SoftmaxClassifier

@@ -4,10 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cwgan.config import SaveConfig
+from cwgan.config import Config, SaveConfig
 from cwgan.errors import InputError
 
-LOWER_IS_BETTER = ("loss", "val_loss")
+LOWER_IS_BETTER = ("loss", "val_loss", "val_leak_seen_to_unseen", "val_leak_unseen_to_seen")
+
+
+def check_save_epochs(config: Config) -> None:
+    """Refuse to keep an epoch that a stage which is to be trained does not reach."""
+    for stage in ("monitor", "regressor", "gan"):
+        options = getattr(config, stage)
+        if options.train and (beyond := [epoch for epoch in options.save.epochs if epoch > options.epochs]):
+            allowed = f"at most {stage}.epochs, {options.epochs}"
+            raise InputError("configuration", f"{stage}.save.epochs", beyond[0], allowed)
 
 
 @dataclass

@@ -5,8 +5,9 @@ than a bias gamma, which is 0 unless it is calibrated:
 
     margin(x) = max_seen logit - max_unseen logit,      answer seen  <=>  margin(x) > gamma
 
-As gamma goes from minus to plus infinity, S falls from its largest value to 0 and U rises from 0 to T1. Both
-are step functions that change only at margins of scored rows, so the whole curve is one sort.
+So of equal logits the unseen class is the answer. As gamma goes from minus to plus infinity, S falls from its
+largest value to 0 and U rises from 0 to T1. Both are step functions that change only at margins of scored
+rows, so the whole curve is one sort.
 
 Source: Chao et al. 2016, An Empirical Study and Analysis of Generalized Zero-Shot Learning for Object
 Recognition in the Wild, sections 3.2 and 3.3 (arXiv 1605.04253).
@@ -77,7 +78,7 @@ def calibrated_scores(
     All but gamma are as for `seen_unseen_curve`. Gamma, the bias, should be chosen on validation classes, or
     these scores say nothing about new data.
     """
-    answered = hits & ((margins <= gamma) == is_unseen)
+    answered = hits & ((margins.double() <= gamma) == is_unseen)  # float32 would round gamma, too
     seen, unseen = (class_mean(answered[side], labels[side]) for side in (~is_unseen, is_unseen))
     harmonic = harmonic_mean(seen, unseen)
     return {"calibrated_S": seen, "calibrated_U": unseen, "calibrated_H": harmonic, "gamma": gamma}

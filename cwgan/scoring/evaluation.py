@@ -45,9 +45,10 @@ def evaluate(classifier: SoftmaxClassifier, dataset: GzslDataset, gamma: float |
     """Score a classifier over all, the seen or the unseen classes on a data set's test rows.
 
     S and U are means over seen and unseen classes of the per-class accuracy on their test rows; the answer is
-    the highest logit among all the classifier's classes. H is their harmonic mean, T1 is U with the answer
-    among unseen classes. A classifier of unseen classes only has T1 alone, one of seen classes only has S
-    alone. The leaks are means over classes of the share of rows answered with a class of the other side.
+    the highest logit among all the classifier's classes, the unseen class of a seen and an unseen one with
+    equal logits. H is their harmonic mean, T1 is U with the answer among unseen classes. A classifier of
+    unseen classes only has T1 alone, one of seen classes only has S alone. The leaks are means over classes
+    of the share of rows answered with a class of the other side.
 
     `gamma` is the bias of the calibrated scores; None: that of highest H on these rows, for validation
     classes only.
@@ -62,9 +63,10 @@ def evaluate(classifier: SoftmaxClassifier, dataset: GzslDataset, gamma: float |
         logits = classifier(dataset.features[chunk])
         seen_logits, seen = logits.masked_fill(is_unseen_class, -torch.inf).max(1)
         unseen_logits, unseen = logits.masked_fill(~is_unseen_class, -torch.inf).max(1)
-        answers.append((logits.argmax(1), seen, unseen, seen_logits - unseen_logits))
+        answers.append((seen, unseen, seen_logits - unseen_logits))
     *places, margins = (torch.cat(parts) for parts in zip(*answers, strict=True))
-    predicted, best_seen, best_unseen = (classifier.classes[place] for place in places)
+    best_seen, best_unseen = (classifier.classes[place] for place in places)
+    predicted = torch.where(margins > 0, best_seen, best_unseen)  # as with a bias of 0
     is_unseen = torch.isin(labels, dataset.unseen_classes)
     conventional = torch.where(is_unseen, best_unseen, -1)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.errors import InputError
+from cwgan.gan.savepoints import check_save_epochs
 
 CRITERION = "val_calibrated_H"
 History = Mapping[str, Sequence[tuple[int, float]]]  # curves of a training, as pairs of epoch and value
@@ -29,8 +30,10 @@ def validation_half(config: Config, scorings: int = 10, parameter: str = "select
     """Return the configuration of the run that chooses for a final model: it is scored on validation classes.
 
     That is done `scorings` times where `gan.score_every` is 0. InputError, which says by which `parameter` it
-    was asked for, if no epoch would be scored, or none with a calibrated H.
+    was asked for, if no epoch would be scored, or none with a calibrated H, or one is to be kept that is not
+    reached.
     """
+    check_save_epochs(config)
     epochs, domain = config.gan.epochs, config.classifier.domain
     every = config.gan.score_every or max(1, epochs // scorings)
     if every > epochs:
@@ -49,5 +52,10 @@ def choose(history: History) -> Choice:
 
 
 def final_half(config: Config, choice: Choice) -> Config:
-    """Return the configuration of the final model: the chosen number of epochs and the chosen bias."""
-    return override(config, {"select": False, "gan.epochs": choice.epoch, "classifier.gamma": choice.gamma})
+    """Return the configuration of the final model: the chosen number of epochs and the chosen bias.
+
+    Of `gan.save.epochs` it keeps those up to the chosen one.
+    """
+    kept = [epoch for epoch in config.gan.save.epochs if epoch <= choice.epoch]
+    values = {"gan.epochs": choice.epoch, "gan.save.epochs": kept, "classifier.gamma": choice.gamma}
+    return override(config, {"select": False, **values})

@@ -7,7 +7,7 @@ import numpy as np
 import yaml
 
 from cwgan import tracking
-from cwgan.command_line import STAGE_SECTIONS, flatten, nested, to_dict
+from cwgan.command_line import STAGE_SECTIONS, flatten, nested, override, to_dict
 from cwgan.config import Config
 from cwgan.files import write_text
 from cwgan.scoring.comparison import format_table, format_value
@@ -57,16 +57,17 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
 
 
 def configure_final(config: Config, trial: Trial) -> Config:
-    """Return the configuration of a completed trial's final model: its point, its epoch and its bias."""
+    """Return the configuration of a completed trial's final model: its point, epoch, bias and first seed."""
     choice = Choice(trial.user_attrs["epoch"], trial.user_attrs["gamma"], {})
-    return final_half(apply_point(config, trial.params), choice)
+    final = final_half(apply_point(config, trial.params), choice)
+    return override(final, {"seed": (config.sweep.seeds or [config.seed])[0]})
 
 
 def format_layer(config: Config) -> str:
     """Return a configuration as a YAML layer: what differs from the defaults."""
     defaults = flatten(to_dict(Config()))
     flat = {key: value for key, value in flatten(to_dict(config)).items() if value != defaults[key]}
-    kept = {key: flat[key] for key in flat if key.partition(".")[0] in (*STAGE_SECTIONS, "precision")}
+    kept = {key: flat[key] for key in flat if key.partition(".")[0] in ("seed", *STAGE_SECTIONS, "precision")}
     return yaml.safe_dump(nested(kept), sort_keys=False)
 
 

@@ -12,7 +12,7 @@ from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.gan import losses
-from cwgan.gan.checkpoint import check_same_classes, load_classifier, module_tensors
+from cwgan.gan.checkpoint import check_same_classes, check_same_split, load_classifier, module_tensors
 from cwgan.gan.networks import Generator, SoftmaxClassifier
 from cwgan.gan.shapes import AllFeatures, AllTargets
 from cwgan.gan.supervised import Objective, fit
@@ -26,7 +26,7 @@ from cwgan.stages.results import write_results
 def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
     """Fit the final classifier on real and synthetic rows, score it, and write it, results and predictions.
 
-    InputError if the file is of other sizes or classes, or cannot be used as the configuration wants.
+    InputError if the file is of other sizes, classes or split, or cannot be used as the configuration wants.
     """
     features, labels = _read_rows(job.config, job.dataset, synthetic_file)
     classifier, curve = _begin_fit(job.config, job.dataset, features, labels, synthetic_file)
@@ -37,8 +37,12 @@ def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
 
 
 def evaluate_classifier(job: Job, classifier_file: Path) -> Evaluation:
-    """Score a saved classifier on a data set of the same classes, and write results and predictions."""
-    return _score(job, load_classifier(job.load(classifier_file), "classifier"))
+    """Score a saved classifier on a data set of the same classes, and write results and predictions.
+
+    InputError if the data set has other classes, or another split without `data.other_split`.
+    """
+    checkpoint = job.load(classifier_file, job.config.data.other_split)
+    return _score(job, load_classifier(checkpoint, "classifier"))
 
 
 def score_generators(config: Config, dataset: GzslDataset, generators: list[Generator]) -> dict[str, float]:
@@ -74,7 +78,9 @@ def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[AllFea
     """Return the rows to train on: those of a synthetic file, after the real ones where they are merged."""
     synthetic = inspect_synthetic(path)
     if "data" in synthetic.info:
-        check_same_classes(path, json.loads(synthetic.info["data"]), dataset)
+        data = json.loads(synthetic.info["data"])
+        check_same_classes(path, data, dataset)
+        check_same_split(path, data, dataset)
     if synthetic.feature_size != dataset.feature_size:
         allowed = f"{dataset.feature_size}, as in {dataset.source}"
         raise InputError(path, "train/X", f"{synthetic.feature_size} features", allowed)
@@ -101,13 +107,15 @@ def _begin_fit(
         allowed = f"rows of the domain {options.domain}"
         raise InputError(source, "train/Y", "no row of any class to answer", allowed)
     rng = stage_rng(config.seed, "classifier")
-    classifier = SoftmaxClassifier(dataset.feature_size, classes, rng, options.relu_logits)
+    form = options.relu_logits, options.initial_bias
+    classifier = SoftmaxClassifier(dataset.feature_size, classes, rng, *form)
     objective: Objective = losses.classification
     if options.loss == "logit_adjusted":
         counts = torch.bincount(labels[rows], minlength=dataset.class_count)[classes].clamp(min=1)
         priors = losses.zero_shot_log_priors(counts, torch.isin(classes, unseen), options.seen_prior)
         objective = partial(losses.adjusted_classification, log_priors=priors)
-    return classifier, fit(classifier, objective, features, classifier.targets(labels), rows, options, rng)
+    targets = classifier.targets_of(labels, rows)
+    return classifier, fit(classifier, objective, features, targets, rows, options, rng)
 
 
 def _score(job: Job, classifier: SoftmaxClassifier) -> Evaluation:

@@ -24,7 +24,7 @@ from cwgan.stages.job import SYNTHETIC_FILE, Job, stage_rng
 def generate(job: Job, gan_file: Path) -> tuple[Path, Generator]:
     """Generate features into synthetic.h5, and into X.npy, Y.npy and A.npy if `generate.npy`.
 
-    Returns the file and the newest generator. InputError if the GAN is for other sizes or classes.
+    Returns the file and the newest generator. InputError if the GAN is for other sizes, classes or split.
     """
     dataset, options, path = job.dataset, job.config.generate, job.folder / SYNTHETIC_FILE
     checkpoint = job.load(gan_file)

@@ -16,7 +16,14 @@ from cwgan.data.dataset import GzslDataset, make_validation_view
 from cwgan.data.scaling import scale
 from cwgan.data.sources import load_dataset
 from cwgan.errors import InputError
-from cwgan.gan.checkpoint import Checkpoint, check_same_classes, load_checkpoint, read_facts, save_checkpoint
+from cwgan.gan.checkpoint import (
+    Checkpoint,
+    check_same_classes,
+    check_same_split,
+    load_checkpoint,
+    read_facts,
+    save_checkpoint,
+)
 from cwgan.gan.savepoints import Savepoints
 from cwgan.gan.synthesis import inspect_synthetic
 from cwgan.machine import set_up
@@ -43,10 +50,12 @@ class Job:
     folder: Path
     log: Log
 
-    def load(self, path: Path) -> Checkpoint:
-        """Read a checkpoint; InputError if it was made from a data set of other sizes or classes."""
+    def load(self, path: Path, other_split: bool = False) -> Checkpoint:
+        """Read a checkpoint; InputError if it was made from other sizes or classes, or another split."""
         checkpoint = load_checkpoint(path)
         check_same_classes(path, checkpoint.facts["data"], self.dataset)
+        if not other_split:
+            check_same_split(path, checkpoint.facts["data"], self.dataset)
         return checkpoint
 
     def save(self, path: Path, tensors: Tensors, kind: str, epoch: int) -> None:

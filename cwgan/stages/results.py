@@ -17,8 +17,9 @@ from cwgan.stages.job import Job
 def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> None:
     """Write the scores by logged name, the accuracy of every class and the prediction of every row.
 
-    predictions.h5 holds, per scored row, all 1-based: `row` (in the data set's own order), `Y` (true class),
-    `prediction` (among all classes), `prediction_unseen` (among unseen ones; 0 on seen rows); `class_names`.
+    predictions.h5 holds, per scored row, all 1-based: `row` (in the data set's own order, also under the
+    validation protocol), `Y` (true class), `prediction` (among all classes), `prediction_unseen` (among
+    unseen ones; 0 on seen rows); `class_names`.
     """
     folder, dataset = job.folder, job.dataset
     facts = {key: value for key, value in describe(dataset).items() if key != "class_names"}
@@ -28,7 +29,8 @@ def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> 
         table = csv.writer(file)
         table.writerow(["class", "kind", "test_rows", "accuracy", "accuracy_among_unseen"])
         table.writerows(list_classes(result, dataset))
-    columns = {"row": result.rows, "Y": result.labels, "prediction": result.predictions}
+    rows = result.rows if dataset.origins is None else dataset.origins[result.rows]
+    columns = {"row": rows, "Y": result.labels, "prediction": result.predictions}
     columns["prediction_unseen"] = result.conventional
     with written_whole(folder / "predictions.h5") as path, h5py.File(path, "w") as file:
         for name, numbers in columns.items():

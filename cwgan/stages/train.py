@@ -12,6 +12,7 @@ from cwgan.errors import InputError
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import Checkpoint, load_classifier, load_regressor, module_tensors
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
+from cwgan.gan.savepoints import check_save_epochs
 from cwgan.gan.supervised import fit, held_out_metrics
 from cwgan.gan.training import Gan, SeenRows, build_gan, train_gan
 from cwgan.machine import find_device
@@ -22,6 +23,7 @@ from cwgan.stages.job import GAN_FILE, PRETRAINED_FILE, SCORES, Job, stage_rng
 
 MONITOR_ROWS = 10  # synthetic rows per seen class that the monitor classifies after every epoch
 DIAGNOSED_ROWS = 50  # synthetic rows per class that are compared with real ones
+RANKED = [name for name in SCORES if name != "gamma"]  # a bias is neither good nor bad
 
 
 def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) -> Path | None:
@@ -36,6 +38,7 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
     config, supplier = job.config, resume or pretrained
     if config.gan.train:
         check_range(config.gan.output, job.dataset)
+    check_save_epochs(config)
     _check_best_by(config)
     source = job.load(supplier) if supplier else None
     if source and resume:
@@ -49,6 +52,9 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
         else:
             allowed = f"true, or a checkpoint with the {stage} named by --pretrained"
             raise InputError("configuration", f"{stage}.train", "false", allowed)
+        if isinstance(network, SoftmaxClassifier) and network.relu != config.monitor.relu_logits:
+            allowed = f"{config.monitor.relu_logits}, as configured"
+            raise InputError(supplier, "monitor.relu_logits", network.relu, allowed)
         tensors |= module_tensors(**{stage: network})
     job.save(job.folder / PRETRAINED_FILE, tensors, "pretrained", config.monitor.epochs)
     if not config.gan.train:
@@ -64,6 +70,7 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
 def begin_gan(job: Job, source: Checkpoint) -> Gan:
     """Return a GAN with a checkpoint's pretrained networks; if it is a GAN's, as the checkpoint left it."""
     monitor, regressor = freeze(load_classifier(source, "monitor")), freeze(load_regressor(source))
+    monitor.targets(job.dataset.seen_classes)  # ValueError here, as a GPU would not check it
     sizes = job.dataset.feature_size, job.dataset.attribute_size
     rng, device = stage_rng(job.config.seed, "gan"), find_device(job.config.device)
     gan = build_gan(*sizes, job.config.gan, rng, regressor, monitor, device)
@@ -121,8 +128,9 @@ def _fit(job: Job, stage: str) -> SoftmaxClassifier | Regressor:
     model: SoftmaxClassifier | Regressor
     objective: losses.Objective
     if stage == "monitor":
-        model = SoftmaxClassifier(dataset.feature_size, dataset.seen_classes, rng)
-        objective, targets = losses.classification, model.targets(dataset.labels)
+        form = options.relu_logits, options.initial_bias
+        model = SoftmaxClassifier(dataset.feature_size, dataset.seen_classes, rng, *form)
+        objective, targets = losses.classification, model.targets_of(dataset.labels, dataset.trainval)
     else:
         model = Regressor(dataset.feature_size, dataset.attribute_size, rng)
         objective, targets = losses.cycle, dataset.attributes[dataset.labels]
@@ -143,7 +151,7 @@ def _check_best_by(config: Config) -> None:
     allowed = {
         "monitor": ["val_loss", "val_accuracy"] if config.monitor.holdout else [],
         "regressor": ["val_loss"] if config.regressor.holdout else [],
-        "gan": ["monitor_accuracy", *(f"val_{name}" for name in SCORES if is_scored)],
+        "gan": ["monitor_accuracy", *(f"val_{name}" for name in RANKED if is_scored)],
     }
     needed = "protocol=validation and save.every, save.start as multiples of gan.score_every"
     for stage, names in allowed.items():

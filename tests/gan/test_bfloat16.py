@@ -1,5 +1,6 @@
 """Products in float32 are PyTorch's own; in bfloat16 they follow the weight and stay near float32's."""
 
+import copy
 from collections.abc import Iterator
 
 import pytest
@@ -7,7 +8,10 @@ import torch
 from test_gan import CONFIG, make
 from torch import Tensor, nn
 
+from cwgan.gan.fast import bfloat16
 from cwgan.gan.fast.bfloat16 import add_multiply_transposed, multiply, multiply_transposed, register
+from cwgan.gan.networks import Generator
+from cwgan.gan.synthesis import synthesize
 from cwgan.gan.training import critic_step, generator_step
 
 NEEDS_BFLOAT16 = pytest.mark.skipif(
@@ -85,12 +89,29 @@ def test_the_copy_follows_a_step_of_adam_and_a_load(weight: nn.Parameter, rng: t
     assert torch.equal(multiply(rows, weight), weight.bfloat16().float())
 
 
-def test_a_weight_that_is_not_registered_is_multiplied_as_ever(
-    weight: nn.Parameter, rng: torch.Generator
+@pytest.mark.parametrize("is_supported", [True, False])
+def test_a_generator_in_training_and_the_one_read_from_its_file_make_the_same_bits(
+    is_supported: bool, monkeypatch: pytest.MonkeyPatch, rng: torch.Generator
 ) -> None:
+    # PyTorch multiplies bfloat16 matrices on every processor, if slowly where it lacks the instructions.
+    monkeypatch.setattr(bfloat16, "IS_SUPPORTED", is_supported)
     torch.set_float32_matmul_precision("medium")
-    rows = torch.randn(8, 32, generator=rng)
-    assert torch.equal(multiply(rows, weight), rows @ weight)
+    gan, data = make(CONFIG, features=256, attributes=64)
+    gan.generator_optimizer.param_groups[0]["lr"] = 1e-3
+    generator_step(gan, data, torch.arange(40))
+    read = Generator(64, gan.generator.noise_size, len(gan.generator.hidden_bias), 256, 0.2, rng)
+    read.load_state_dict(gan.generator.state_dict())
+    labels, attributes = torch.arange(3).repeat(500), torch.randn(3, 64, generator=rng)
+    trained, loaded, copied = (
+        torch.cat([*synthesize(each, attributes, labels, torch.Generator().manual_seed(1))])
+        for each in (gan.generator, read, copy.deepcopy(gan.generator))
+    )
+    assert torch.equal(trained, loaded)
+    assert torch.equal(trained, copied)
+    hidden = torch.randn(8, len(read.hidden_bias), generator=rng)
+    product = add_multiply_transposed(read.output_bias, hidden, read.output_weight)
+    exact = torch.addmm(read.output_bias, hidden, read.output_weight.t())
+    assert torch.equal(product, exact) != is_supported
 
 
 @NEEDS_BFLOAT16

@@ -8,9 +8,11 @@ from safetensors.torch import save_file
 from cwgan.command_line import from_dict, to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset, make_validation_view
+from cwgan.data.numbers import load_numbers
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import (
     check_same_classes,
+    check_same_split,
     describe,
     load_checkpoint,
     load_classifier,
@@ -118,3 +120,12 @@ def test_what_was_made_from_other_classes_is_refused(numbers: GzslDataset) -> No
         check_same_classes(path, renamed, numbers)
     with pytest.raises(InputError, match="attribute size: found 21"):
         check_same_classes(path, {**describe(numbers), "attribute_size": 21}, numbers)
+
+
+def test_what_was_made_from_another_split_is_refused_with_both_hashes(numbers: GzslDataset) -> None:
+    other, path = load_numbers(1), Path("gan.safetensors")
+    check_same_classes(path, describe(other), numbers)
+    check_same_split(path, describe(numbers), load_numbers(0))
+    hashes = f"found {other.split_hash}, made from numbers; allowed: {numbers.split_hash}, as in numbers"
+    with pytest.raises(InputError, match=rf"gan\.safetensors: split: {hashes}"):
+        check_same_split(path, describe(other), numbers)

@@ -49,12 +49,25 @@ def test_a_classifier_maps_labels_of_the_data_set_to_its_own_answers(rng: torch.
     classifier = SoftmaxClassifier(7, torch.tensor([2, 5, 9]), rng)
     assert classifier.targets(torch.tensor([9, 2, 5, 5])).tolist() == [2, 0, 1, 1]
     assert classifier(torch.randn(4, 7)).shape == (4, 3)
+    assert classifier.targets_of(torch.tensor([9, 3, 2]), torch.tensor([2, 0])).tolist() == [2, -1, 0]
+
+
+@pytest.mark.parametrize("label", [0, 3, 10])
+def test_a_class_that_a_classifier_cannot_answer_is_named_by_its_number(
+    label: int, rng: torch.Generator
+) -> None:
+    classifier = SoftmaxClassifier(7, torch.tensor([2, 5, 9]), rng)
+    with pytest.raises(ValueError, match=f"^class {label + 1} is none that .*: 3 classes, 3 to 10$"):
+        classifier.targets(torch.tensor([9, label, 5]))
 
 
 def test_a_classifier_starts_with_small_weights_cut_at_two_deviations(rng: torch.Generator) -> None:
     weight = SoftmaxClassifier(500, torch.arange(40), rng).weight
     assert weight.abs().max() <= 0.02
     assert weight.std().item() == pytest.approx(0.0088, abs=0.0005)
+    for bias in (0.0, 0.9999):
+        started = SoftmaxClassifier(500, torch.arange(40), rng, True, bias).bias
+        assert torch.equal(started, torch.full((40,), bias))
 
 
 def test_a_frozen_network_takes_no_gradient(rng: torch.Generator) -> None:

@@ -66,5 +66,15 @@ def test_the_curve_is_what_biased_logits_give(rng: torch.Generator) -> None:
         assert list(scores.values()) == pytest.approx([*expected, harmonic_mean(*expected), gamma])
 
 
+def test_a_bias_is_not_rounded_before_margins_are_compared_with_it() -> None:
+    low, high = torch.tensor([1.0]), torch.nextafter(torch.tensor([1.0]), torch.tensor(2.0))
+    sides = torch.cat([high, low]), torch.tensor([True, True]), torch.tensor([0, 1])
+    is_unseen = torch.tensor([False, True])
+    curve = seen_unseen_curve(*sides, is_unseen)
+    assert 1 < curve.best_gamma < high.item()
+    assert calibrated_scores(*sides, is_unseen, high.item() - 1e-9)["calibrated_S"] == 1
+    assert calibrated_scores(*sides, is_unseen, curve.best_gamma)["calibrated_H"] == 1
+
+
 def test_a_class_counts_once_however_many_rows_it_has() -> None:
     assert class_mean(torch.tensor([True, False, False, False, True]), torch.tensor([0, 0, 0, 0, 3])) == 0.625

@@ -58,6 +58,13 @@ def test_calibrated_scores_leaks_and_ausuc_follow_from_the_margins(rng: torch.Ge
     assert plain["AUSUC"] == pytest.approx(0.75 * 0.75 + 0.25 * (0.75 + 0.5) / 2)
 
 
+def test_a_tie_goes_to_the_unseen_class_with_and_without_a_bias_of_0(rng: torch.Generator) -> None:
+    result = evaluate(answering([0, 1, 2, 3], [[7.0, 7.0, 7.0, 7.0]] * 4, rng), tiny())
+    assert set(result.predictions.tolist()) == {2}
+    plain = [result.scores[name] for name in ("S", "U", "H")]
+    assert plain == [0.0, 0.5, 0.0] == [result.scores[f"calibrated_{name}"] for name in "SUH"]
+
+
 def test_the_scores_are_those_of_scikit_learn(numbers: GzslDataset, rng: torch.Generator) -> None:
     classifier = SoftmaxClassifier(numbers.feature_size, torch.arange(100), rng)
     classifier.load_state_dict({**classifier.state_dict(), "weight": torch.randn(100, 128, generator=rng)})

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from cwgan.config import ClassifierConfig, Config, GanConfig
+from cwgan.config import ClassifierConfig, Config, GanConfig, SaveConfig
 from cwgan.errors import InputError
 from cwgan.scoring.selection import choose, final_half, find_best, validation_half
 
@@ -36,6 +36,8 @@ def test_the_choosing_half_is_validation_and_the_other_half_final() -> None:
         4,
         1.5,
     )
+    saving = replace(CONFIG, gan=replace(CONFIG.gan, save=SaveConfig(epochs=[3, 4, 5, 35])))
+    assert final_half(saving, choose(HISTORY)).gan.save.epochs == [3, 4]
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,10 @@ def test_the_choosing_half_is_validation_and_the_other_half_final() -> None:
         (
             replace(CONFIG, gan=replace(CONFIG.gan, score_every=36)),
             r"gan.score_every: found 36; allowed: at most gan.epochs, 35",
+        ),
+        (
+            replace(CONFIG, gan=replace(CONFIG.gan, save=SaveConfig(epochs=[36]))),
+            r"gan.save.epochs: found 36; allowed: at most gan.epochs, 35",
         ),
         (
             replace(CONFIG, classifier=replace(CONFIG.classifier, domain="zsl")),

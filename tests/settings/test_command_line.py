@@ -341,3 +341,9 @@ def test_references_come_apart_from_the_configuration_and_trimmed():
     arguments = parse(BUILDS_ON, ["--gan", " 0123456789abcdef \n", "--seed", "3"])
     assert arguments.references == {"gan": "0123456789abcdef"}
     assert arguments.config.seed == 3
+
+
+def test_the_batches_of_xian2018_are_the_public_codes():
+    config = parse(COMMAND, ["--config", "cub", "--variant", "xian2018"]).config
+    assert config.monitor.batch_size == 100
+    assert [config.classifier.batch_size] == config.generate.counts == [300]

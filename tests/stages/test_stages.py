@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -12,17 +13,30 @@ import pytest
 import torch
 from make_data import SEEN, UNSEEN, rows_of, write_xlsa17, xlsa17_arrays
 
-from cwgan.config import ClassifierConfig, Config, GanConfig, GenerateConfig, MonitorConfig, RegressorConfig
+from cwgan.command_line import override
+from cwgan.config import (
+    ClassifierConfig,
+    Config,
+    DataConfig,
+    GanConfig,
+    GenerateConfig,
+    MonitorConfig,
+    RegressorConfig,
+)
 from cwgan.data.dataset import GzslDataset, make_validation_view
 from cwgan.data.hdf5 import save_hdf5
+from cwgan.data.numbers import load_numbers
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import load_checkpoint, load_classifier, load_generator
 from cwgan.gan.mean_correction import predict_means
+from cwgan.gan.networks import SoftmaxClassifier
 from cwgan.gan.snapshots import load_snapshots
+from cwgan.scoring.evaluation import evaluate
 from cwgan.stages import job as stage_job
 from cwgan.stages.classify import evaluate_classifier, score_generators, scores_of, train_classifier
 from cwgan.stages.generate import generate
-from cwgan.stages.job import SCORES, Job, load_data, stage_rng
+from cwgan.stages.job import GAN_FILE, SCORES, Job, load_data, stage_rng
+from cwgan.stages.results import write_results
 from cwgan.stages.train import train
 
 TINY = Config(
@@ -74,8 +88,11 @@ def test_a_correction_is_the_same_in_memory_and_in_a_file_and_sees_no_test_row(
         numbers.attributes,
         config.generate.mean_ridge,
     )
+    checkpoint = load_checkpoint(gan_file)
     for dataset in (numbers, replace(numbers, features=features)):
-        path, generator = generate(Job(config, dataset, tmp_path, ignore), gan_file)
+        # The hash of the split covers test rows too, so the weights are saved as a GAN of these rows.
+        Job(TINY, dataset, tmp_path, ignore).save(tmp_path / GAN_FILE, checkpoint.tensors, "gan", 1)
+        path, generator = generate(Job(config, dataset, tmp_path, ignore), tmp_path / GAN_FILE)
         with h5py.File(path) as file:
             made, labels = (
                 torch.from_numpy(file["train/X"][:]),
@@ -124,6 +141,39 @@ def test_evaluating_a_saved_classifier_gives_the_scores_again(
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
+def test_files_of_another_split_are_refused_and_only_evaluate_can_be_told_to_take_them(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset
+) -> None:
+    made, _ = generate(Job(TINY, numbers, tmp_path, ignore), gan_file)
+    train_classifier(Job(TINY, numbers, tmp_path, ignore), made)
+    classifier, other = tmp_path / "classifier.safetensors", load_numbers(1)
+    monitor = replace(TINY.monitor, train=False)
+    job = Job(replace(TINY, monitor=monitor, data=DataConfig(seed=1)), other, tmp_path / "other", ignore)
+    longer = replace(job, config=override(job.config, {"gan.epochs": 2}))
+    uses = {
+        generate: (job, gan_file),
+        train_classifier: (job, made),
+        evaluate_classifier: (job, classifier),
+        partial(train, pretrained=gan_file): (job,),
+        partial(train, resume=gan_file): (longer,),
+    }
+    for use, arguments in uses.items():
+        refused = f"split: found {numbers.split_hash}, made from numbers; allowed: {other.split_hash}"
+        with pytest.raises(InputError, match=refused):
+            use(*arguments)
+    told = replace(job, config=override(job.config, {"data.other_split": True}))
+    assert evaluate_classifier(told, classifier).scores
+
+
+def test_a_synthetic_file_that_names_no_data_is_read(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset
+) -> None:
+    made, _ = generate(Job(TINY, numbers, tmp_path, ignore), gan_file)
+    with h5py.File(made, "r+") as file:
+        del file["info"]
+    assert train_classifier(Job(TINY, load_numbers(1), tmp_path, ignore), made).scores
+
+
 def test_results_and_predictions_can_be_recomputed_from_what_is_written(
     tmp_path: Path, gan_file: Path, numbers: GzslDataset
 ) -> None:
@@ -141,6 +191,20 @@ def test_results_and_predictions_can_be_recomputed_from_what_is_written(
     assert len(table) == 100
     unseen = [float(row["accuracy_among_unseen"]) for row in table if row["kind"] == "unseen"]
     assert np.mean(unseen) == pytest.approx(result.scores["T1"], abs=1e-4)
+
+
+def test_predictions_name_rows_of_the_whole_data_set_under_the_validation_protocol(
+    tmp_path: Path, numbers: GzslDataset
+) -> None:
+    config = override(TINY, {"protocol": "validation", "data.scaling": "min_max"})
+    dataset, classifier = load_data(config), SoftmaxClassifier(128, torch.arange(80), torch.Generator())
+    write_results(Job(config, dataset, tmp_path, ignore), evaluate(classifier, dataset), {})
+    classes, of_row = np.array(dataset.class_names), np.array(numbers.class_names)[numbers.labels]
+    with h5py.File(tmp_path / "predictions.h5") as file:
+        rows, labels = file["row"][:] - 1, file["Y"][:] - 1
+    assert np.array_equal(of_row[rows], classes[labels])
+    assert len(set(rows)) == len(rows)
+    assert set(numbers.val.tolist()) < set(rows) < set(numbers.trainval.tolist())
 
 
 @pytest.mark.parametrize(

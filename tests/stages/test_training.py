@@ -7,9 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cwgan.command_line import from_dict, to_dict
+from cwgan.command_line import find_layer, flatten, from_dict, override, read_layer, to_dict
 from cwgan.config import Config, GanConfig, MonitorConfig, RegressorConfig, SaveConfig
 from cwgan.errors import InputError
+from cwgan.gan.checkpoint import load_checkpoint, load_classifier
+from cwgan.stages.classify import train_classifier
+from cwgan.stages.generate import generate
 from cwgan.stages.job import Job
 from cwgan.stages.train import train
 
@@ -210,6 +213,29 @@ def test_pretrained_networks_can_come_from_an_earlier_training(numbers, tmp_path
             assert torch.equal(tensor, again[name])
 
 
+def test_the_legacy_variant_has_relu_and_biases_of_0_9999_in_monitor_and_final_classifier(numbers, tmp_path):
+    legacy = override(TINY, flatten(read_layer(find_layer("legacy", "variant"))))
+    config = changed(
+        legacy, monitor={"lr": 1e-9}, gan={"epochs": 1, "classification_weight": 1.0}, classifier={"lr": 1e-9}
+    )
+    job = Job(config, numbers, tmp_path, Curves())
+    rows, _ = generate(job, train(job))
+    train_classifier(job, rows)
+    for file, name in (("gan", "monitor"), ("classifier", "classifier")):
+        network = load_classifier(load_checkpoint(tmp_path / f"{file}.safetensors"), name)
+        assert network.relu
+        torch.testing.assert_close(network.bias, torch.full_like(network.bias, 0.9999))
+
+
+def test_a_pretrained_monitor_of_another_form_is_refused(numbers, tmp_path):
+    train(Job(changed(gan={"train": False}), numbers, tmp_path, Curves()))
+    config = changed(monitor={"train": False, "relu_logits": True})
+    with pytest.raises(InputError, match=r"monitor\.relu_logits: found False; allowed: True, as configured"):
+        train(
+            Job(config, numbers, tmp_path / "next", Curves()), pretrained=tmp_path / "pretrained.safetensors"
+        )
+
+
 @pytest.mark.parametrize("network", ["monitor", "regressor"])
 def test_a_network_that_is_not_fitted_must_come_from_somewhere(numbers, tmp_path, network):
     with pytest.raises(
@@ -233,7 +259,7 @@ def test_no_rule_saves_no_epoch(numbers, tmp_path):
 
 
 def test_listed_epochs_are_saved_and_hold_the_gan_as_it_was(numbers, tmp_path):
-    train(Job(with_saves(epochs=[2, 4, 9]), numbers, tmp_path / "long", Curves()))
+    train(Job(with_saves(epochs=[2, 4]), numbers, tmp_path / "long", Curves()))
     assert kept(tmp_path / "long") == ["gan-epoch-0002.safetensors", "gan-epoch-0004.safetensors"]
     train(Job(changed(gan={"epochs": 2}), numbers, tmp_path / "short", Curves()))
     assert_same_tensors(
@@ -242,6 +268,14 @@ def test_listed_epochs_are_saved_and_hold_the_gan_as_it_was(numbers, tmp_path):
     assert_same_tensors(
         tmp_path / "long/checkpoints/gan-epoch-0004.safetensors", tmp_path / "long/gan.safetensors"
     )
+
+
+@pytest.mark.parametrize(("stage", "last"), [("monitor", 2), ("regressor", 2), ("gan", 4)])
+def test_an_epoch_that_is_not_reached_cannot_be_saved(numbers, tmp_path, stage, last):
+    refused = rf"{stage}\.save\.epochs: found 9; allowed: at most {stage}\.epochs, {last}$"
+    with pytest.raises(InputError, match=refused):
+        train(Job(with_saves(stage, epochs=[last, 9]), numbers, tmp_path, Curves()))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -279,6 +313,16 @@ def test_of_a_loss_the_lowest_is_the_best(numbers, tmp_path):
     train(Job(config, numbers, tmp_path, curves))
     losses = curves["monitor/val_loss"]
     assert kept(tmp_path) == [f"monitor-epoch-{min(losses, key=losses.get):04d}.safetensors"]
+
+
+def test_savepoints_are_kept_by_leaks_but_not_by_the_bias(numbers, tmp_path):
+    rule = {"every": 1, "keep": 1, "best_by": "val_gamma"}
+    config = changed(gan={"score_every": 1, "epochs": 1, "save": rule}, classifier={"epochs": 1})
+    config = dataclasses.replace(config, protocol="validation")
+    with pytest.raises(InputError, match=r"found 'val_gamma'; allowed: .*val_leak_seen_to_unseen"):
+        train(Job(config, numbers, tmp_path, Curves()))
+    train(Job(override(config, {"gan.save.best_by": "val_leak_seen_to_unseen"}), numbers, tmp_path, Curves()))
+    assert kept(tmp_path) == ["gan-epoch-0001.safetensors"]
 
 
 @pytest.mark.parametrize("stage", ["monitor", "regressor", "gan"])

@@ -1,11 +1,14 @@
-"""Products with a large weight that is used several times before it changes.
+"""Products with a large weight, the same bits wherever they are taken.
 
-Under `precision=bfloat16` (see `cwgan.machine`) oneDNN rounds both operands of a float32 product to bfloat16,
-and the weight anew in every product, which at 64 rows takes about as long as the product. A weight that is
-registered here is rounded once after each change. The products of two bfloat16 matrices are still summed in
-float32, and the sum is rounded to bfloat16 once, an error as small as that of rounding the operands.
+Under `precision=bfloat16` (see `cwgan.machine`) oneDNN rounds both operands of a float32 product to bfloat16.
+Here the operands are made bfloat16 first: the products are still summed in float32, and the sum is rounded to
+bfloat16 once, an error as small as that of rounding the operands.
 
-In float32, on a GPU, on a CPU without bfloat16 and for other weights the products are PyTorch's own.
+In training a weight is used several times before it changes, and at 64 rows rounding it takes about as long
+as a product. So a weight that is registered is rounded once after each change; another one in every product,
+to the same bits: a generator read from its file makes the rows that were scored in training.
+
+In float32, on a GPU and on a CPU without bfloat16 the products are PyTorch's own.
 """
 
 import torch
@@ -17,6 +20,7 @@ Inputs = Float[Tensor, "batch inputs"]
 Outputs = Float[Tensor, "batch outputs"]
 Weight = Float[Tensor, "outputs inputs"]
 
+IS_SUPPORTED = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 _copies = WeakTensorKeyDictionary()  # by weight: its copy in bfloat16, and the weight's version at that time
 
 
@@ -25,7 +29,7 @@ def register(weight: Tensor, optimizer: torch.optim.Optimizer) -> None:
 
     The optimizer's fused Adam does not count up the version of a weight, so that is done after every step.
     """
-    if weight.device.type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if weight.device.type != "cpu" or not IS_SUPPORTED:
         return
     _copies[weight] = torch.empty_like(weight, dtype=torch.bfloat16), -1
     optimizer.register_step_post_hook(lambda *_: torch.autograd.graph.increment_version(weight))
@@ -53,8 +57,11 @@ def add_multiply_transposed(start: Float[Tensor, "*batch outputs"], rows: Inputs
 
 
 def _find_copy(weight: Tensor) -> Tensor | None:
-    if torch.get_float32_matmul_precision() != "medium" or weight not in _copies:
+    is_rounded = torch.get_float32_matmul_precision() == "medium" and IS_SUPPORTED
+    if not is_rounded or weight.device.type != "cpu":
         return None
+    if weight not in _copies:
+        return weight.bfloat16()
     copy, version = _copies[weight]
     if version != weight._version:
         _copies[weight] = copy.copy_(weight), weight._version
