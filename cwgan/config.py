@@ -152,7 +152,7 @@ class ClassifierConfig(SoftmaxConfig, FitConfig, section="classifier."):
         "softmax", "cross-entropy; logit_adjusted: of logits plus log class priors (Chen et al. 2022)"
     )
     seen_prior: float = option(1.0, "logit_adjusted: prior odds of seen against unseen classes", above=0)
-    gamma: float = option(0.0, "bias taken from seen logits in calibrated scores", at_least=-1e6, at_most=1e6)
+    gamma: float = option(0.0, "bias taken from seen logits before the answer", at_least=-1e6, at_most=1e6)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class SweepConfig(Section, section="sweep."):
     trials: int = option(20, "settings that the whole study tries, pruned ones included", at_least=1)
     space: str = option("sweep", "what is searched: a file in configs/, or a YAML file")
     seeds: list[int] = option([], "try every setting with each and take the mean; empty: `seed`", at_least=0)
-    objective: Literal["H", "calibrated_H"] = option("H", "score on validation classes that is maximized")
+    objective: Literal["H", "raw_H"] = option("H", "score on validation classes that is maximized")
     value: Literal["best", "last"] = option("best", "which scored epoch gives a setting's value")
     pruner: Literal["percentile", "median", "hyperband", "none"] = option(
         "percentile", "how poor settings are given up early; percentile: the worst tenth, others are bolder"

@@ -70,18 +70,13 @@ def seen_unseen_curve(margins: Margins, hits: Mask, labels: Labels, is_unseen: M
     return SeenUnseenCurve(torch.cat([breakpoints[:1] - 1, middles, breakpoints[-1:] + 1]), seen, unseen)
 
 
-def calibrated_scores(
+def scores_at(
     margins: Margins, hits: Mask, labels: Labels, is_unseen: Mask, gamma: float
-) -> dict[str, float]:
-    """Return calibrated_S, calibrated_U, calibrated_H and gamma: scores with a bias off the seen logits.
-
-    All but gamma are as for `seen_unseen_curve`. Gamma, the bias, should be chosen on validation classes, or
-    these scores say nothing about new data.
-    """
+) -> tuple[float, float, float]:
+    """Return S, U and H with a bias off the seen logits; all but gamma, the bias, as for the curve."""
     answered = hits & ((margins.double() <= gamma) == is_unseen)  # float32 would round gamma, too
     seen, unseen = (class_mean(answered[side], labels[side]) for side in (~is_unseen, is_unseen))
-    harmonic = harmonic_mean(seen, unseen)
-    return {"calibrated_S": seen, "calibrated_U": unseen, "calibrated_H": harmonic, "gamma": gamma}
+    return seen, unseen, harmonic_mean(seen, unseen)
 
 
 def class_mean(rows: Mask, labels: Labels) -> float:

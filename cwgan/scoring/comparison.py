@@ -9,7 +9,7 @@ from cwgan.command_line import find_layer, flatten, override, read_layer
 from cwgan.config import Config
 
 VARIANTS = ("wgan", "clswgan", "cycle_wgan", "cycle_clswgan", "cycle_uwgan")
-SHOWN = ("S", "U", "H", "T1", "AUSUC", "calibrated_S", "calibrated_U", "calibrated_H", "gamma")
+SHOWN = ("S", "U", "H", "T1", "AUSUC", "raw_S", "raw_U", "raw_H", "gamma")
 Scores = Mapping[str, float]
 Value = TypeVar("Value")
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
 from cwgan.gan.networks import SoftmaxClassifier
-from cwgan.scoring.calibration import SeenUnseenCurve, calibrated_scores, class_mean, seen_unseen_curve
+from cwgan.scoring.calibration import SeenUnseenCurve, class_mean, scores_at, seen_unseen_curve
 from cwgan.scoring.metrics import harmonic_mean, per_class_accuracy
 
 CHUNK = 4096
@@ -20,8 +20,8 @@ class Evaluation:
 
     Args:
         scores: fractions: S, U, H and T1 as far as the classifier's classes allow them; and if it answers all
-            classes AUSUC, calibrated_S, calibrated_U, calibrated_H, gamma (a bias), leak_seen_to_unseen and
-            leak_unseen_to_seen.
+            classes AUSUC, raw_S, raw_U, raw_H (with a bias of 0), gamma (the bias of all others),
+            leak_seen_to_unseen and leak_unseen_to_seen.
         seen_accuracy, unseen_accuracy: by class, among all the classifier's classes; empty if it has none.
         conventional_accuracy: by unseen class, among the unseen classes only.
         rows, labels, predictions, conventional: the scored rows of the data set, their classes, the predicted
@@ -45,13 +45,13 @@ def evaluate(classifier: SoftmaxClassifier, dataset: GzslDataset, gamma: float |
     """Score a classifier over all, the seen or the unseen classes on a data set's test rows.
 
     S and U are means over seen and unseen classes of the per-class accuracy on their test rows; the answer is
-    the highest logit among all the classifier's classes, the unseen class of a seen and an unseen one with
-    equal logits. H is their harmonic mean, T1 is U with the answer among unseen classes. A classifier of
-    unseen classes only has T1 alone, one of seen classes only has S alone. The leaks are means over classes
-    of the share of rows answered with a class of the other side.
+    the highest logit among all the classifier's classes, less the bias `gamma` where the class is seen; the
+    unseen class of a seen and an unseen one that are equal then. H is their harmonic mean, T1 is U with the
+    answer among unseen classes. A classifier of unseen classes only has T1 alone, one of seen classes only
+    has S alone. The leaks are means over classes of the share of rows answered with the other side's classes.
 
-    `gamma` is the bias of the calibrated scores; None: that of highest H on these rows, for validation
-    classes only.
+    `gamma` should be chosen on validation classes, or S, U and H say nothing about new data. None stands for
+    the bias of highest H on these rows, for validation classes only.
     """
     answers_seen = bool(torch.isin(dataset.seen_classes, classifier.classes).all())
     answers_unseen = bool(torch.isin(dataset.unseen_classes, classifier.classes).all())
@@ -66,9 +66,12 @@ def evaluate(classifier: SoftmaxClassifier, dataset: GzslDataset, gamma: float |
         answers.append((seen, unseen, seen_logits - unseen_logits))
     *places, margins = (torch.cat(parts) for parts in zip(*answers, strict=True))
     best_seen, best_unseen = (classifier.classes[place] for place in places)
-    predicted = torch.where(margins > 0, best_seen, best_unseen)  # as with a bias of 0
     is_unseen = torch.isin(labels, dataset.unseen_classes)
     conventional = torch.where(is_unseen, best_unseen, -1)
+    sides = margins, torch.where(is_unseen, conventional, best_seen) == labels, labels, is_unseen
+    curve = seen_unseen_curve(*sides) if answers_seen and answers_unseen else None
+    bias = 0.0 if curve is None else curve.best_gamma if gamma is None else gamma
+    predicted = torch.where(margins.double() > bias, best_seen, best_unseen)
 
     found = {name: torch.empty(0, dtype=torch.float64) for name in ("S", "U", "T1")}
     if answers_seen:
@@ -78,14 +81,9 @@ def evaluate(classifier: SoftmaxClassifier, dataset: GzslDataset, gamma: float |
     if answers_unseen:
         found["T1"] = per_class_accuracy(labels, conventional, dataset.unseen_classes)
     scores = {name: values.mean().item() for name, values in found.items() if len(values)}
-    curve = None
-    if answers_seen and answers_unseen:
-        scores["H"] = harmonic_mean(scores["S"], scores["U"])
-        hits = torch.where(is_unseen, conventional, best_seen) == labels
-        sides = margins, hits, labels, is_unseen
-        curve = seen_unseen_curve(*sides)
-        scores["AUSUC"] = curve.area
-        scores.update(calibrated_scores(*sides, curve.best_gamma if gamma is None else gamma))
+    if curve:
+        scores |= {"H": harmonic_mean(scores["S"], scores["U"]), "AUSUC": curve.area, "gamma": bias}
+        scores |= dict(zip(("raw_S", "raw_U", "raw_H"), scores_at(*sides, 0.0), strict=True))
         strays = torch.isin(predicted, dataset.unseen_classes) != is_unseen
         scores["leak_seen_to_unseen"] = class_mean(strays[~is_unseen], labels[~is_unseen])
         scores["leak_unseen_to_seen"] = class_mean(strays[is_unseen], labels[is_unseen])

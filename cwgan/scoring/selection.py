@@ -8,7 +8,7 @@ from cwgan.config import Config
 from cwgan.errors import InputError
 from cwgan.gan.savepoints import check_save_epochs
 
-CRITERION = "val_calibrated_H"
+CRITERION = "val_H"
 History = Mapping[str, Sequence[tuple[int, float]]]  # curves of a training, as pairs of epoch and value
 
 
@@ -30,7 +30,7 @@ def validation_half(config: Config, scorings: int = 10, parameter: str = "select
     """Return the configuration of the run that chooses for a final model: it is scored on validation classes.
 
     That is done `scorings` times where `gan.score_every` is 0. InputError, which says by which `parameter` it
-    was asked for, if no epoch would be scored, or none with a calibrated H, or one is to be kept that is not
+    was asked for, if no epoch would be scored, or none with an H, or one is to be kept that is not
     reached.
     """
     check_save_epochs(config)
@@ -45,7 +45,7 @@ def validation_half(config: Config, scorings: int = 10, parameter: str = "select
 
 
 def choose(history: History) -> Choice:
-    """Return the scored epoch of highest calibrated H, the earliest of equals, and the bias that gave it."""
+    """Return the scored epoch of highest H, the earliest of equals, and the bias that gave it."""
     epoch = find_best(dict(history[CRITERION]))
     scores = {name: dict(points)[epoch] for name, points in history.items() if name.startswith("val_")}
     return Choice(epoch, scores["val_gamma"], scores)

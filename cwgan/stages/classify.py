@@ -19,7 +19,7 @@ from cwgan.gan.supervised import Objective, fit
 from cwgan.gan.synthesis import inspect_synthetic, read_synthetic
 from cwgan.scoring.evaluation import Evaluation, evaluate
 from cwgan.stages.generate import make_all_rows
-from cwgan.stages.job import CALIBRATED, CLASSIFIER_FILE, HEADLINE, SCORES, Job, stage_rng
+from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, SCORES, Job, stage_rng
 from cwgan.stages.results import write_results
 
 
@@ -69,9 +69,9 @@ def pick(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
 
 
 def pick_headline(scores: Mapping[str, float]) -> dict[str, float]:
-    """Return what a person wants to see: S, U, H, T1, AUSUC, and calibrated scores if a bias was chosen."""
-    is_calibrated = any(pick(scores, ["gamma"]).values())
-    return pick(scores, HEADLINE + (CALIBRATED if is_calibrated else CALIBRATED[:1]))
+    """Return what a person wants to see: S, U, H, T1, AUSUC, and the raw H if a bias was chosen."""
+    has_bias = any(pick(scores, ["gamma"]).values())
+    return pick(scores, (*HEADLINE, "AUSUC", "raw_H") if has_bias else (*HEADLINE, "AUSUC"))
 
 
 def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[AllFeatures, AllTargets]:
@@ -125,5 +125,5 @@ def _score(job: Job, classifier: SoftmaxClassifier) -> Evaluation:
 
 
 def _evaluate(config: Config, dataset: GzslDataset, classifier: SoftmaxClassifier) -> Evaluation:
-    """Score a classifier; the calibration bias is chosen on validation rows, and given for test rows."""
+    """Score a classifier; the bias is chosen on validation rows, and given for test rows."""
     return evaluate(classifier, dataset, None if config.protocol == "validation" else config.classifier.gamma)

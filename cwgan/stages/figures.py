@@ -80,12 +80,12 @@ def draw_variants(path: Path, spreads: Mapping[str, Mapping[str, Spread]]) -> No
 
 
 def draw_seen_unseen(path: Path, curve: SeenUnseenCurve, scores: Mapping[str, float]) -> None:
-    """Draw S over U for every bias, with the plain and the calibrated scores on it."""
+    """Draw S over U for every bias, with the raw scores and those of the chosen bias on it."""
     figure, axes = plt.subplots(figsize=(4, 3.6), layout="constrained")
     unseen, seen = (100 * curve.unseen).tolist(), (100 * curve.seen).tolist()
     axes.plot(unseen, seen, color=SEEN, linewidth=1.6)
     axes.fill_between(unseen, seen, color=SEEN, alpha=0.15, linewidth=0)
-    for prefix, mark, label in (("", "o", "as it is"), ("calibrated_", "D", f"gamma {scores['gamma']:.2f}")):
+    for prefix, mark, label in (("raw_", "o", "bias 0"), ("", "D", f"bias {scores['gamma']:.2f}")):
         axes.plot(100 * scores[f"{prefix}U"], 100 * scores[f"{prefix}S"], mark, color=UNSEEN, label=label)
     title = f"AUSUC {100 * scores['AUSUC']:.1f} %"
     axes.set(xlabel="U [%]", ylabel="S [%]", xlim=(0, None), ylim=(0, None), title=title)

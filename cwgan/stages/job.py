@@ -32,8 +32,8 @@ from cwgan.progress import Terms, show_epochs
 PRETRAINED_FILE, GAN_FILE = "pretrained.safetensors", "gan.safetensors"
 SYNTHETIC_FILE, CLASSIFIER_FILE = "synthetic.h5", "classifier.safetensors"
 HEADLINE = ("S", "U", "H", "T1")
-CALIBRATED = ("AUSUC", "calibrated_S", "calibrated_U", "calibrated_H")
-SCORES = (*HEADLINE, *CALIBRATED, "gamma", "leak_seen_to_unseen", "leak_unseen_to_seen")
+RAW = ("raw_S", "raw_U", "raw_H")  # with a bias of 0
+SCORES = (*HEADLINE, "AUSUC", *RAW, "gamma", "leak_seen_to_unseen", "leak_unseen_to_seen")
 """All are fractions but gamma. Those of validation classes are logged with the prefix val_."""
 
 NOT_INHERITED = ("run_name", "experiment", "threads", "device")  # they belong to one run and its machine

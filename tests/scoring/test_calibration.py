@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cwgan.scoring.calibration import SeenUnseenCurve, calibrated_scores, class_mean, seen_unseen_curve
+from cwgan.scoring.calibration import SeenUnseenCurve, class_mean, scores_at, seen_unseen_curve
 from cwgan.scoring.metrics import harmonic_mean
 
 # Two seen rows of one class, two unseen rows of another; one unseen row is never right.
@@ -62,8 +62,8 @@ def test_the_curve_is_what_biased_logits_give(rng: torch.Generator) -> None:
         right = (logits - gamma * ~is_unseen_class).argmax(1) == labels
         expected = [class_mean(right[side], labels[side]) for side in (~is_unseen, is_unseen)]
         assert [curve.seen[point].item(), curve.unseen[point].item()] == pytest.approx(expected)
-        scores = calibrated_scores(seen.values - unseen.values, hits, labels, is_unseen, gamma)
-        assert list(scores.values()) == pytest.approx([*expected, harmonic_mean(*expected), gamma])
+        scores = scores_at(seen.values - unseen.values, hits, labels, is_unseen, gamma)
+        assert scores == pytest.approx((*expected, harmonic_mean(*expected)))
 
 
 def test_a_bias_is_not_rounded_before_margins_are_compared_with_it() -> None:
@@ -72,8 +72,8 @@ def test_a_bias_is_not_rounded_before_margins_are_compared_with_it() -> None:
     is_unseen = torch.tensor([False, True])
     curve = seen_unseen_curve(*sides, is_unseen)
     assert 1 < curve.best_gamma < high.item()
-    assert calibrated_scores(*sides, is_unseen, high.item() - 1e-9)["calibrated_S"] == 1
-    assert calibrated_scores(*sides, is_unseen, curve.best_gamma)["calibrated_H"] == 1
+    assert scores_at(*sides, is_unseen, high.item() - 1e-9)[0] == 1
+    assert scores_at(*sides, is_unseen, curve.best_gamma)[2] == 1
 
 
 def test_a_class_counts_once_however_many_rows_it_has() -> None:

@@ -44,16 +44,18 @@ def test_seen_and_unseen_rows_are_answered_among_all_classes_and_t1_among_unseen
     assert result.conventional.tolist() == [-1, -1, -1, 2, 2, 3, 3]
 
 
-def test_calibrated_scores_leaks_and_ausuc_follow_from_the_margins(rng: torch.Generator) -> None:
+def test_scores_with_a_bias_leaks_and_ausuc_follow_from_the_margins(rng: torch.Generator) -> None:
     # Margins of the seen rows: 4, 9 and 9, the last one wrong; of the unseen rows: -9, 4, 1 and 1, all right.
     logits = [[9.0, 0.0, 5.0, 1.0], [0.0, 9.0, 0.0, 0.0], [0.0, 0.0, 9.0, 1.0], [9.0, 0.0, 0.0, 8.0]]
     classifier = answering([0, 1, 2, 3], logits, rng)
     plain, given, chosen = (evaluate(classifier, tiny(), gamma).scores for gamma in (0.0, 1.0, None))
     assert plain["leak_seen_to_unseen"] == 0
     assert plain["leak_unseen_to_seen"] == (0.5 + 1) / 2
-    assert [plain[f"calibrated_{name}"] for name in "SUH"] == [plain[name] for name in "SUH"]
-    assert [given["calibrated_S"], given["calibrated_U"], given["gamma"]] == [0.75, 0.75, 1.0]
-    assert [chosen["calibrated_H"], chosen["gamma"]] == [0.75, 2.5], "any bias from 1 to 4, so the middle"
+    assert given["leak_unseen_to_seen"] == 0.25, "a bias moves the answers, not the scores alone"
+    for name in "SUH":
+        assert plain[name] == plain[f"raw_{name}"] == given[f"raw_{name}"] == chosen[f"raw_{name}"]
+    assert [given["S"], given["U"], given["gamma"]] == [0.75, 0.75, 1.0]
+    assert [chosen["H"], chosen["gamma"]] == [0.75, 2.5], "any bias from 1 to 4, so the middle"
     # S stays at 0.75 up to U = 0.75; the two rows of margin 4 then change sides together: S = 0.5 and U = 1.
     assert plain["AUSUC"] == pytest.approx(0.75 * 0.75 + 0.25 * (0.75 + 0.5) / 2)
 
@@ -62,7 +64,7 @@ def test_a_tie_goes_to_the_unseen_class_with_and_without_a_bias_of_0(rng: torch.
     result = evaluate(answering([0, 1, 2, 3], [[7.0, 7.0, 7.0, 7.0]] * 4, rng), tiny())
     assert set(result.predictions.tolist()) == {2}
     plain = [result.scores[name] for name in ("S", "U", "H")]
-    assert plain == [0.0, 0.5, 0.0] == [result.scores[f"calibrated_{name}"] for name in "SUH"]
+    assert plain == [0.0, 0.5, 0.0] == [result.scores[f"raw_{name}"] for name in "SUH"]
 
 
 def test_the_scores_are_those_of_scikit_learn(numbers: GzslDataset, rng: torch.Generator) -> None:

@@ -8,17 +8,17 @@ from cwgan.scoring.selection import choose, final_half, find_best, validation_ha
 
 HISTORY = {
     "gan/wasserstein": [(1, 3.0), (2, 2.0), (3, 1.0), (4, 0.5), (6, 0.1)],
-    "val_H": [(2, 0.5), (4, 0.3), (6, 0.2)],
-    "val_calibrated_H": [(2, 0.5), (4, 0.6), (6, 0.6)],
+    "val_raw_H": [(2, 0.5), (4, 0.3), (6, 0.2)],
+    "val_H": [(2, 0.5), (4, 0.6), (6, 0.6)],
     "val_gamma": [(2, 0.0), (4, 1.5), (6, 2.5)],
 }
 CONFIG = Config(select=True, gan=GanConfig(epochs=35), classifier=ClassifierConfig(gamma=9.0))
 
 
-def test_the_epoch_of_highest_calibrated_h_is_chosen_with_its_bias_and_the_earliest_of_equals() -> None:
+def test_the_epoch_of_highest_h_is_chosen_with_its_bias_and_the_earliest_of_equals() -> None:
     choice = choose(HISTORY)
     assert (choice.epoch, choice.gamma) == (4, 1.5)
-    assert choice.scores == {"val_H": 0.3, "val_calibrated_H": 0.6, "val_gamma": 1.5}
+    assert choice.scores == {"val_raw_H": 0.3, "val_H": 0.6, "val_gamma": 1.5}
 
 
 def test_the_best_is_the_highest_and_of_equals_the_earliest() -> None:

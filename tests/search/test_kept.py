@@ -117,18 +117,18 @@ def test_generators_and_scores_are_those_that_a_training_of_its_own_logs(gan, da
     assert_same(load_kept(tmp_path / "kept", 6), generator)
     for epoch, terms in found.items():
         names = [f"val_{name}" for name in SCORES if f"val_{name}" in logged[epoch]]
-        assert {"val_H", "val_calibrated_H", "val_gamma"} <= set(names)
+        assert {"val_H", "val_raw_H", "val_gamma"} <= set(names)
         names += [name for name in terms if name.startswith("gan/")]
         assert {name: terms[name] for name in names} == {name: logged[epoch][name] for name in names}
-    assert len({terms["val_calibrated_H"] for terms in found.values()}) > 1
+    assert len({terms["val_H"] for terms in found.values()}) > 1
 
 
 def test_figures_of_several_seeds_are_their_means(dataset, tmp_path):
     both = train_kept(TINY, dataset, tmp_path, (0, 1))
     each = [train_kept(changed(seed=seed), dataset, tmp_path, (seed,)) for seed in (0, 1)]
     for epoch, terms in both.items():
-        mean = sum(one[epoch]["val_calibrated_H"] for one in each) / 2
-        assert terms["val_calibrated_H"] == pytest.approx(mean)
+        mean = sum(one[epoch]["val_H"] for one in each) / 2
+        assert terms["val_H"] == pytest.approx(mean)
         assert [terms["gan_trainings"], *(one[epoch]["gan_trainings"] for one in each)] == [2, 0, 0]
 
 
@@ -146,7 +146,7 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_weights_and_scores(gan,
     resumed = train_kept(config, dataset, tmp_path / "killed")
     for epoch in (2, 4, 6):
         assert_same(load_kept(tmp_path / "killed", epoch), load_kept(tmp_path / "whole", epoch))
-        assert resumed[epoch]["val_calibrated_H"] == whole[epoch]["val_calibrated_H"]
+        assert resumed[epoch]["val_H"] == whole[epoch]["val_H"]
     assert resumed[6]["gan_trainings"] == 0, "it goes on from what was saved at a scored epoch"
 
 
@@ -190,7 +190,7 @@ def test_a_second_count_trains_nothing(dataset, tmp_path):
     assert list_files(tmp_path) == before
     assert [terms["gan_trainings"] for terms in (first[6], second[6])] == [1, 0]
     assert not [name for name in second[6] if name.startswith("gan/")]
-    assert second[6]["val_calibrated_H"] != first[6]["val_calibrated_H"]
+    assert second[6]["val_H"] != first[6]["val_H"]
 
 
 def test_gans_of_one_seed_share_their_pretrained_networks(dataset, tmp_path):

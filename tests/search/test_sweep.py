@@ -74,7 +74,7 @@ def test_one_gan_serves_several_counts_and_the_presets_own_setting_comes_first(s
 def test_the_curve_of_a_trial_has_every_scored_epoch_and_its_value_is_the_best_of_them(swept):
     (parent,) = swept.runs()
     for run in swept.trials(parent)[:6]:
-        curve = MlflowClient(swept.uri).get_metric_history(run.info.run_id, "val_calibrated_H")
+        curve = MlflowClient(swept.uri).get_metric_history(run.info.run_id, "val_H")
         assert [point.step for point in curve] == [1, 2, 3]
         assert run.data.metrics["value"] == max(point.value for point in curve)
 
