@@ -23,6 +23,7 @@ class DataConfig(Section, section="data."):
     )
     attribute_norm: float = option(0.0, "centre attributes, scale to this RMS norm; 0: no", at_least=0)
     holdout: float = option(0.2, "validation protocol: share of seen rows that score S", above=0, below=1)
+    fold: int = option(0, "validation classes: 0: the files' own; else this draw of seen ones", at_least=0)
     seed: int = option(0, "seed of the built-in data and validation split", at_least=0, at_most=2**63 - 1)
     other_split: bool = option(False, "evaluate: accept a classifier that learnt from another split")
 
@@ -124,6 +125,9 @@ class GenerateConfig(Section, section="generate."):
 
     domain: Literal["unseen", "seen", "all"] = option("unseen", "classes that features are generated for")
     counts: list[int] = option([300], "for each class; domain 'all': [unseen, seen]", unit="rows", at_least=1)
+    source: Literal["gan", "means", "auto"] = option(
+        "gan", "means: predicted means with the spread of seen rows, no GAN; auto: select takes the better"
+    )
     mean_correction: float = option(
         0.0, "share of the way to its ridge-regression mean that each class is moved", at_least=0, at_most=1
     )
@@ -187,6 +191,7 @@ class Config(Section):
     )
     seeds: list[int] = option([], "main, ablation: run once per seed and average; empty: `seed`", at_least=0)
     select: bool = option(False, "main, ablation: choose epoch and gamma on validation classes first")
+    folds: int = option(3, "select: draws of validation classes, whose choices are averaged", at_least=1)
     threads: int = option(0, "CPU threads; 0: one per core; take 1 for several runs at once", at_least=0)
     precision: Literal["float32", "bfloat16"] = option("float32", "operands of matrix products, nothing else")
     device: Literal["auto", "cpu", "cuda"] = option("auto", "where the GAN is trained; auto: on a GPU if any")

@@ -157,17 +157,18 @@ class GzslDataset:
                 yield field, f"NaN or infinity in {len(bad)} rows, first row {bad[0] + 1}", "finite numbers"
 
 
-def make_validation_view(dataset: GzslDataset, holdout: float, seed: int) -> GzslDataset:
+def make_validation_view(dataset: GzslDataset, holdout: float, seed: int, fold: int = 0) -> GzslDataset:
     """Return the data set of the validation protocol, which holds no test row.
 
     `val` becomes `test_unseen`, rows held out of each class of `train` become `test_seen`, and the others
-    `trainval`; `hold_out` divides them by the share `holdout`. Other classes leave the label space. If the
-    files name no validation classes, seen classes are drawn: as large a share of them as the unseen ones are
-    of all. InputError if there are too few classes to draw from, or no class with a row to spare.
+    `trainval`; `hold_out` divides them by the share `holdout`. Other classes leave the label space. For a
+    `fold` above 0, or if the files name no validation classes, seen classes are drawn: as large a share of
+    them as the unseen ones are of all. InputError if there are too few classes to draw from, or no class with
+    a row to spare.
     """
-    rng = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed((seed + 1_000_003 * fold) % 2**63)
     train, val = dataset.train, dataset.val
-    if len(val) == 0:
+    if fold or len(val) == 0:
         seen = dataset.seen_classes
         if len(seen) < 2:
             raise InputError(dataset.source, "trainval", "one class", "two or more, to validate on some")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import mean
 
 from cwgan import tracking
 from cwgan.command_line import STAGE_SECTIONS
@@ -15,6 +16,7 @@ from cwgan.errors import InputError
 from cwgan.experiment import steps
 from cwgan.experiment.steps import Files
 from cwgan.files import write_text
+from cwgan.gan.training import count_epoch_steps
 from cwgan.scoring.comparison import format_table, split_protocols, tabulate_scores
 from cwgan.scoring.selection import choose, final_half, validation_half
 from cwgan.stages.classify import pick_headline, train_classifier
@@ -33,9 +35,15 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
     """
     if not config.select:
         return _run_stages(run, config, files)
-    half = validation_half(config)
-    with tracking.run("select", half, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
-        choice = choose(steps.train_and_draw(steps.make_job(child, half, load_data(half)), files))
+    histories, lengths = [], []
+    for fold in range(1, config.folds + 1) if config.folds > 1 else [0]:
+        half = validation_half(config, fold)
+        title = f"select {fold}" if fold else "select"
+        with tracking.run(title, half, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
+            job = steps.make_job(child, half, load_data(half))
+            histories.append(steps.score_history(job, files))
+            lengths.append(count_epoch_steps(half.gan, len(job.dataset.trainval)))
+    choice = choose(histories, round(mean(lengths)))
     selected = {**choice.scores, "selected_epoch": float(choice.epoch)}
     run.log_scores(selected)
     scores = {**selected, **_run_stages(run, final_half(config, choice), files)}
@@ -81,9 +89,11 @@ def _run_stages(run: Run, config: Config, files: Files) -> dict[str, float]:
                     shutil.copyfile(path, run.folder / path.name)
         seconds[stage] = time.perf_counter() - began
 
-    with open_stage("train_gan", STAGE_SECTIONS) as job:
-        steps.train_and_draw(job, files)
-        gan_file = job.folder / GAN_FILE
+    gan_file = None
+    if config.generate.source != "means":
+        with open_stage("train_gan", STAGE_SECTIONS) as job:
+            steps.train_and_draw(job, files)
+            gan_file = job.folder / GAN_FILE
     with open_stage("generate", ("data", "generate")) as job:
         synthetic_file = steps.generate_and_draw(job, gan_file)
     with open_stage("train_cls", ("data", "classifier")) as job:

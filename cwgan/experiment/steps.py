@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
@@ -79,11 +80,23 @@ def train_and_draw(job: Job, files: Files) -> History:
     return curves
 
 
-def generate_and_draw(job: Job, gan_file: Path) -> Path:
+def score_history(job: Job, files: Files) -> History:
+    """Score on validation classes whatever `generate.source` allows; what needs no GAN is epoch 0."""
+    source, history = job.config.generate.source, dict[str, list[tuple[int, float]]]()
+    if source != "gan":
+        config = override(job.config, {"generate.source": "means"})
+        scores = classify.score_generators(config, job.dataset, [])
+        job.log(scores, 0)
+        history = {name: [(0, value)] for name, value in scores.items()}
+    curves = train_and_draw(job, files) if source != "means" else {}
+    return {name: [*history.get(name, []), *curves.get(name, [])] for name in {**history, **curves}}
+
+
+def generate_and_draw(job: Job, gan_file: Path | None) -> Path:
     """Write synthetic.h5 and, for the built-in data, draw what the generator imagines; return the file."""
-    path, generator = generate(job, gan_file)
-    if job.config.data.path == "numbers":
-        rows = make_rows(job, generator, job.dataset.unseen_classes.repeat_interleave(4), "imagine")
+    path, generators = generate(job, gan_file)
+    if generators and job.config.data.path == "numbers":
+        rows = make_rows(job, generators[-1], job.dataset.unseen_classes.repeat_interleave(4), "imagine")
         figures.draw_imagined(job.folder / "imagined_numbers.png", rows, job.dataset, *IMAGE_SHAPE)
     return path
 

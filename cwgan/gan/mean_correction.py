@@ -51,3 +51,15 @@ def move(labels: RowLabels, chunks: Chunks, shifts: ClassMeans) -> Chunks:
     for chunk in chunks:
         yield chunk + shifts[labels[start : start + len(chunk)]]
         start += len(chunk)
+
+
+def transfer_spread(
+    features: Features, labels: Labels, means: ClassMeans, wanted: RowLabels, rng: torch.Generator
+) -> Chunks:
+    """Make a row per wanted label: its class's mean, and how far a row drawn at random is from its own.
+
+    Features and labels are those of the training rows. This is what a generator has to be better than.
+    """
+    for part in wanted.split(1024):
+        rows = torch.randint(len(features), (len(part),), generator=rng)
+        yield means[part] + features[rows] - means[labels[rows]]

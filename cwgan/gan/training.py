@@ -154,6 +154,11 @@ def scored_epochs(config: GanConfig) -> list[int]:
     return sorted({*range(every, last + 1, every), last}) if every else []
 
 
+def count_epoch_steps(config: GanConfig, rows: int) -> int:
+    """Return the generator steps of an epoch on so many training rows."""
+    return config.epoch_steps or rows // min(config.batch_size, rows)
+
+
 def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
     """Train until `config.epochs`; every `next` trains one epoch. FloatingPointError if a term is not finite.
 
@@ -162,7 +167,7 @@ def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
     """
     config, scored = gan.config, scored_epochs(gan.config)
     batch_size = min(config.batch_size, len(data.rows))
-    steps = config.epoch_steps or len(data.rows) // batch_size
+    steps = count_epoch_steps(config, len(data.rows))
 
     def take_steps(batches: Int64[Tensor, "critic_steps batch"]) -> dict[str, Tensor]:
         means = critic_step(gan, data, batches[0])

@@ -58,7 +58,8 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
 
 def configure_final(config: Config, trial: Trial) -> Config:
     """Return the configuration of a completed trial's final model: its point, epoch, bias and first seed."""
-    choice = Choice(trial.user_attrs["epoch"], trial.user_attrs["gamma"], {})
+    notes = trial.user_attrs
+    choice = Choice(notes["epoch"], notes["epoch_steps"], notes["gamma"], {})
     final = final_half(apply_point(config, trial.params), choice)
     return override(final, {"seed": (config.sweep.seeds or [config.seed])[0]})
 
@@ -67,7 +68,11 @@ def format_layer(config: Config) -> str:
     """Return a configuration as a YAML layer: what differs from the defaults."""
     defaults = flatten(to_dict(Config()))
     flat = {key: value for key, value in flatten(to_dict(config)).items() if value != defaults[key]}
-    kept = {key: flat[key] for key in flat if key.partition(".")[0] in ("seed", *STAGE_SECTIONS, "precision")}
+    kept = {
+        key: flat[key]
+        for key in flat
+        if key.partition(".")[0] in ("seed", "select", *STAGE_SECTIONS, "precision")
+    }
     return yaml.safe_dump(nested(kept), sort_keys=False)
 
 

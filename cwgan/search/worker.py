@@ -14,6 +14,7 @@ from cwgan.command_line import override
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError, Stopped, StoreError, first_line, interruptible
 from cwgan.files import write_text
+from cwgan.gan.training import count_epoch_steps
 from cwgan.scoring.selection import find_best
 from cwgan.search.kept import GENERATOR_FILE, KeptGan, train_and_score
 from cwgan.search.report import describe_trial
@@ -145,7 +146,9 @@ def _score(run: tracking.Run, attempt: Attempt, job: Job, seeds: list[int]) -> f
         if must_train and attempt.should_prune():
             raise Stopped(f"pruned at epoch {epoch}")
     chosen = max(values) if options.value == "last" else find_best(values)
-    for name, value in {"epoch": chosen, "gamma": gammas[chosen], **spent}.items():
+    steps = count_epoch_steps(job.config.gan, len(job.dataset.trainval))
+    notes = {"epoch": chosen, "epoch_steps": steps, "gamma": gammas[chosen], **spent}
+    for name, value in notes.items():
         attempt.set_user_attr(name, value)
     run.log_scores({"value": values[chosen], "epoch": chosen})
     return values[chosen]

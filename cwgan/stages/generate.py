@@ -14,28 +14,32 @@ from cwgan.data.dataset import GzslDataset
 from cwgan.files import written_whole
 from cwgan.gan import synthesis
 from cwgan.gan.checkpoint import describe
-from cwgan.gan.mean_correction import find_shifts, move, predict_means
+from cwgan.gan.mean_correction import find_shifts, move, predict_means, transfer_spread
 from cwgan.gan.networks import Generator
 from cwgan.gan.shapes import AllFeatures, Chunks, RowLabels
 from cwgan.gan.snapshots import load_snapshots, synthesize_from
 from cwgan.stages.job import SYNTHETIC_FILE, Job, stage_rng
 
 
-def generate(job: Job, gan_file: Path) -> tuple[Path, Generator]:
+def generate(job: Job, gan_file: Path | None) -> tuple[Path, list[Generator]]:
     """Generate features into synthetic.h5, and into X.npy, Y.npy and A.npy if `generate.npy`.
 
-    Returns the file and the newest generator. InputError if the GAN is for other sizes, classes or split.
+    The file of the GAN is not needed where `generate.source` is "means". Returns the file and the generators.
+    InputError if the GAN is for other sizes or classes.
     """
     dataset, options, path = job.dataset, job.config.generate, job.folder / SYNTHETIC_FILE
-    checkpoint = job.load(gan_file)
-    generators = load_snapshots(checkpoint)
-    weights = b"".join(each.detach().cpu().numpy().tobytes() for each in generators[-1].parameters())
-    fingerprint = hashlib.sha256(weights).hexdigest()[:16]
+    generators, architecture = list[Generator](), "no generator: predicted class means"
+    if gan_file:
+        checkpoint = job.load(gan_file)
+        generators = load_snapshots(checkpoint)
+        weights = b"".join(each.detach().cpu().numpy().tobytes() for each in generators[-1].parameters())
+        fingerprint = hashlib.sha256(weights).hexdigest()[:16]
+        architecture = f"generator {fingerprint}, epoch {checkpoint.facts['epoch']}"
     info = {
         "dataset": dataset.name,
         "domain": options.domain,
         "num_features": str(options.counts),
-        "architecture": f"generator {fingerprint}, epoch {checkpoint.facts['epoch']}",
+        "architecture": architecture,
         "snapshots": str(len(generators)),
         "seed": str(job.config.seed),
         "merged": "true" if options.merge else "false",
@@ -47,7 +51,7 @@ def generate(job: Job, gan_file: Path) -> tuple[Path, Generator]:
     synthesis.write_synthetic(path, dataset, labels, chunks, info, real_rows)
     if options.npy:
         _export_npy(job, labels, len(real_rows))
-    return path, generators[-1]
+    return path, generators
 
 
 def make_all_rows(
@@ -56,6 +60,10 @@ def make_all_rows(
     """Return the labels of all synthetic rows, and the rows by chunks, moved to predicted means if wanted."""
     options = config.generate
     wanted = synthesis.synthetic_labels(options.domain, options.counts, dataset)
+    real = dataset.features[dataset.trainval], dataset.labels[dataset.trainval]
+    if options.source == "means":
+        means = predict_means(*real, dataset.attributes, options.mean_ridge)
+        return wanted, transfer_spread(*real, means, wanted, stage_rng(config.seed, "generate"))
 
     def make() -> tuple[RowLabels, Chunks]:
         return synthesize_from(generators, dataset.attributes, wanted, stage_rng(config.seed, "generate"))
@@ -63,8 +71,7 @@ def make_all_rows(
     labels, chunks = make()
     if not options.mean_correction:
         return labels, chunks
-    features, classes = dataset.features[dataset.trainval], dataset.labels[dataset.trainval]
-    means = predict_means(features, classes, dataset.attributes, options.mean_ridge)
+    means = predict_means(*real, dataset.attributes, options.mean_ridge)
     shifts = options.mean_correction * find_shifts(means, labels, make()[1])
     return labels, move(labels, chunks, shifts)
 

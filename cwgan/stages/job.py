@@ -89,7 +89,7 @@ def load_data(config: Config) -> GzslDataset:
     data, conceals = config.data, config.protocol == "validation"
     dataset = load_dataset(data.path, data.name, data.attributes, data.att_type, data.seed, conceals)
     if conceals:
-        dataset = make_validation_view(dataset, data.holdout, data.seed)
+        dataset = make_validation_view(dataset, data.holdout, data.seed, data.fold)
     return scale(dataset, data.scaling, data.attribute_norm)
 
 

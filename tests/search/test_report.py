@@ -52,10 +52,10 @@ def test_the_best_is_the_completed_trial_of_highest_value_and_the_earliest_of_eq
 
 
 def test_the_final_model_has_the_point_the_epoch_and_the_bias_and_else_what_the_search_started_from():
-    config, trial = read("--config", "numbers"), make_trial(2, value=0.5, epoch=6, gamma=1.25)
-    point = {WEIGHT: 0.5, COUNT: [42], "gan.epochs": 6, "classifier.gamma": 1.25}
+    config, trial = read("--config", "numbers"), make_trial(2, value=0.5, epoch=6, epoch_steps=7, gamma=1.25)
+    point = {WEIGHT: 0.5, COUNT: [42], "gan.epochs": 6, "gan.epoch_steps": 7, "classifier.gamma": 1.25}
     assert report.configure_final(config, trial) == override(config, point) != config
-    searched = make_trial(0, value=0.5, point={"gan.epochs": 30}, epoch=6, gamma=0.0)
+    searched = make_trial(0, value=0.5, point={"gan.epochs": 30}, epoch=6, epoch_steps=7, gamma=0.0)
     assert report.configure_final(Config(), searched).gan.epochs == 6
     seeded = override(config, {"seed": 7, "sweep.seeds": [4, 5]})
     assert report.configure_final(seeded, trial).seed == 4, "the first seed that tried the setting"
@@ -66,7 +66,7 @@ def test_a_layer_written_and_read_as_config_gives_the_same_recipe(preset, tmp_pa
     flags = f"--config {preset} --generate.domain all --generate.counts [1200,300] --gan.save.epochs [2,3]"
     flags += " --precision bfloat16 --gan.generator_lr 1e-5 --data.name 2024 --seed 5"
     config = read(*flags.split())
-    trial = make_trial(3, point={WEIGHT: 1e-05 / 3}, epoch=9, gamma=-1e-7)
+    trial = make_trial(3, point={WEIGHT: 1e-05 / 3}, epoch=9, epoch_steps=7, gamma=-1e-7)
     best = report.configure_final(config, trial)
     (tmp_path / "best.yaml").write_text("# a comment first\n" + report.format_layer(best))
     assert read("--config", str(tmp_path / "best.yaml")) == best
