@@ -1,8 +1,9 @@
 """The same bits as before the package was rebuilt: weights, synthetic rows and scores of two short roads.
 
-The digests were taken at commit a6d4b7b. The arithmetic is held to instructions that every x86-64 processor
-has, so that they hold on all of them; PyTorch's own choice of instructions gives other last digits on another
-kind of processor.
+The digests were taken at commit a6d4b7b; those of the built-in numbers anew when that data changed, after the
+code had still given the old ones on the old data. The arithmetic is held to instructions that every x86-64
+processor has, so that they hold on all of them; PyTorch's own choice of instructions gives other last digits
+on another kind of processor.
 """
 
 import hashlib
@@ -65,10 +66,10 @@ def digest_tensors(path: Path) -> str:
     [
         pytest.param(
             NUMBERS,
-            "c814052137814948",
-            "92bbd4543c2326e1",
-            "1f8c40dbc9d35668",
-            "3ca5b1cd8e5a314f",
+            "7db317cb09f1aa26",
+            "5c85c1b3cca669e5",
+            "7fc7f0bfa5c0f8a1",
+            "08b2346821538a28",
             id="numbers",
         ),
         pytest.param(
