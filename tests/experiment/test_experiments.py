@@ -67,13 +67,13 @@ def stages(parent: Run) -> list[str]:
 
 @pytest.mark.filterwarnings("default")
 def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows() -> None:
-    assert launch(main.COMMAND, flags(select="true", seeds="[4,7]", **{"gan.score_every": 1})) == 0
+    assert launch(main.COMMAND, flags(select="true", folds=2, seeds="[4,7]", **{"gan.score_every": 1})) == 0
     (parent,) = runs(None)
     assert stages(parent) == ["seed 4", "seed 7"]
     for child, seed in zip(runs(parent), (4, 7), strict=True):
         assert child.data.params["seed"] == str(seed)
-        assert stages(child) == ["select", "train_gan", "generate", "train_cls"]
-        choosing, training, _, scoring = runs(child)
+        assert stages(child) == ["select 1", "select 2", "train_gan", "generate", "train_cls"]
+        choosing, _, training, _, scoring = runs(child)
         metrics = child.data.metrics
         assert choosing.data.params["protocol"] == "validation"
         assert "H" not in choosing.data.metrics, "no test score before the choice is made"

@@ -70,7 +70,7 @@ def test_a_stage_draws_the_same_whatever_ran_before() -> None:
 def test_scoring_in_memory_is_generating_training_and_scoring(
     tmp_path: Path, gan_file: Path, numbers: GzslDataset
 ) -> None:
-    path, generator = generate(Job(TINY, numbers, tmp_path, ignore), gan_file)
+    path, (generator,) = generate(Job(TINY, numbers, tmp_path, ignore), gan_file)
     result = train_classifier(Job(TINY, numbers, tmp_path, ignore), path)
     assert score_generators(TINY, numbers, [generator]) == result.scores
 
@@ -92,7 +92,7 @@ def test_a_correction_is_the_same_in_memory_and_in_a_file_and_sees_no_test_row(
     for dataset in (numbers, replace(numbers, features=features)):
         # The hash of the split covers test rows too, so the weights are saved as a GAN of these rows.
         Job(TINY, dataset, tmp_path, ignore).save(tmp_path / GAN_FILE, checkpoint.tensors, "gan", 1)
-        path, generator = generate(Job(config, dataset, tmp_path, ignore), tmp_path / GAN_FILE)
+        path, (generator,) = generate(Job(config, dataset, tmp_path, ignore), tmp_path / GAN_FILE)
         with h5py.File(path) as file:
             made, labels = (
                 torch.from_numpy(file["train/X"][:]),
