@@ -18,9 +18,10 @@ class DataConfig(Section, section="data."):
     name: str = option("", "name shown in MLflow; empty: the folder's name")
     attributes: str = option("", ".npy file (classes x attributes) that replaces the data set's attributes")
     att_type: Literal["continuous", "binary"] = option("continuous", "binary: 1 from the mean up, 0 below")
-    scaling: Literal["none", "min_max", "unit_norm"] = option(
-        "none", "min_max: each feature to 0..1 over the training rows; unit_norm: each row to norm 1"
-    )
+    scaling: Literal["auto", "overall", "per_feature", "none", "min_max", "unit_norm"] = option(
+        "none", "to a deviation of 1 over training rows, of all features or of each (auto: select takes the "
+        "better, else overall); min_max: each feature to 0..1; unit_norm: each row to norm 1"
+    )  # fmt: skip
     attribute_norm: float = option(0.0, "centre attributes, scale to this RMS norm; 0: no", at_least=0)
     holdout: float = option(0.2, "validation protocol: share of seen rows that score S", above=0, below=1)
     fold: int = option(0, "validation classes: 0: the files' own; else this draw of seen ones", at_least=0)
@@ -97,7 +98,9 @@ class GanConfig(Section, section="gan."):
     hidden_size: int = option(4096, "units of each network's one hidden layer", unit="units", at_least=1)
     noise_size: int = option(0, "entries of the noise vector; 0: as many as attributes", at_least=0)
     leaky_slope: float = option(0.2, "slope of LeakyReLU below zero", at_least=0, below=1)
-    output: Literal["relu", "sigmoid", "linear"] = option("relu", "features from 0, from 0 to 1, of any sign")
+    output: Literal["auto", "relu", "sigmoid", "linear"] = option(
+        "auto", "features from 0, from 0 to 1, of any sign; auto: relu where none is below 0, else linear"
+    )
     critic_steps: int = option(1, "critic steps, each on a new batch, per generator step", at_least=1)
     generator_lr: float = option(1e-4, "Adam's learning rate of the generator", above=0)
     generator_lr_decay: float = option(0.0, "as regressor.lr_decay, for the generator", at_least=0)
@@ -155,7 +158,7 @@ class ClassifierConfig(SoftmaxConfig, FitConfig, section="classifier."):
     loss: Literal["softmax", "logit_adjusted"] = option(
         "softmax", "cross-entropy; logit_adjusted: of logits plus log class priors (Chen et al. 2022)"
     )
-    seen_prior: float = option(1.0, "logit_adjusted: prior odds of seen against unseen classes", above=0)
+    seen_prior: float = option(1.0, "logit_adjusted: prior odds of a seen against an unseen class", above=0)
     gamma: float = option(0.0, "bias taken from seen logits before the answer", at_least=-1e6, at_most=1e6)
 
 

@@ -30,7 +30,7 @@ class GzslDataset:
     `name` is for MLflow, `source`, the folder it was read from, for errors. Labels are 0 to classes - 1, the
     rows of attributes. Splits are row indices; `train` and `val` may be empty. With `test_concealed` the
     features of test rows are not looked at, not even for NaN. `origins` are the rows' numbers in the data set
-    that this is a view of.
+    that this is a view of, `divisor` is what the features of the files were divided by.
 
     InputError if sizes disagree, a value is not finite, a label has no class, class names repeat, a split is
     empty or names a row twice, `train` or `val` leaves `trainval`, or seen and unseen overlap.
@@ -49,6 +49,7 @@ class GzslDataset:
     test_unseen: Int64[Tensor, " test_unseen"]
     test_concealed: bool = False
     origins: Int64[Tensor, " rows"] | None = None
+    divisor: Float32[Tensor, " features"] | None = None
 
     def __post_init__(self) -> None:
         faults = chain(self._check_classes(), self._check_splits(), self._check_values())

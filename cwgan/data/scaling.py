@@ -13,11 +13,14 @@ from cwgan.errors import InputError
 def scale(dataset: GzslDataset, scaling: str, attribute_norm: float) -> GzslDataset:
     """Return the data set with its features and attributes scaled; itself where nothing is asked for.
 
-    Scaling is "none", "min_max" or "unit_norm"; an `attribute_norm` of 0 leaves the attributes as they are.
+    Scaling is that of `data.scaling`, "auto" being "overall"; with an `attribute_norm` of 0 attributes stay.
     InputError for a row of norm 0 under "unit_norm", and for attributes that all seen classes share.
     """
-    features, attributes = dataset.features, dataset.attributes
-    if scaling == "min_max":
+    features, attributes, divisor = dataset.features, dataset.attributes, dataset.divisor
+    if scaling in ("auto", "overall", "per_feature"):
+        divisor = find_divisor(features[dataset.trainval], scaling == "per_feature")
+        features = features / divisor
+    elif scaling == "min_max":
         features = scale_to_range(features, features[dataset.trainval])
     elif scaling == "unit_norm":
         # Summed in float64, so that the rows, and their hash, are the same on every processor.
@@ -34,7 +37,25 @@ def scale(dataset: GzslDataset, scaling: str, attribute_norm: float) -> GzslData
         attributes = scale_attributes(attributes, seen, attribute_norm)
     if features is dataset.features and attributes is dataset.attributes:
         return dataset
-    return dataclasses.replace(dataset, features=features, attributes=attributes)
+    return dataclasses.replace(dataset, features=features, attributes=attributes, divisor=divisor)
+
+
+def find_divisor(
+    training: Float32[Tensor, "rows features"], is_per_feature: bool
+) -> Float32[Tensor, " features"]:
+    """Return the power of two nearest to the standard deviation of all features, or of each feature.
+
+    Division by it rounds nothing, so it can be undone, and other units of the data give the same results. A
+    feature that is nearly constant over the training rows is divided as one of a thousandth of the largest
+    deviation.
+    """
+    deviations = training.double().var(dim=0, correction=0)
+    if is_per_feature:
+        deviations = deviations.clamp(min=1e-6 * deviations.max())
+    else:
+        deviations = deviations.mean().expand(len(deviations))
+    exponents = torch.where(deviations > 0, deviations.log2() / 2, 0.0).round()
+    return torch.exp2(exponents).float()
 
 
 def scale_to_range(

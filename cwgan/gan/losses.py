@@ -127,11 +127,14 @@ def zero_shot_log_priors(
 ) -> Float[Tensor, " classes"]:
     """Return the log priors of zero-shot logit adjustment: log p(y) = log p(y | side) + log p(side).
 
-    p(y | side) is the class's share of its side's training rows, seen or unseen; `counts` must be above 0.
-    p(seen) / p(unseen) = `seen_prior`, a hyper-parameter of Chen (30 to 1000 there); above 1 it favours
+    p(y | side) is the class's share of its side's training rows, seen or unseen; `counts` must be above 0. A
+    class that has the mean count of its side has `seen_prior` times the prior if it is seen; above 1 favours
     unseen classes in the answers.
+
+    Note: Chen's hyper-parameter is the odds of the sides. Given per class, it means the same with any numbers
+    of seen and unseen classes, so it carries over from validation classes to the final ones.
     """
     rows = counts.double()
-    of_seen, of_unseen = rows[~is_unseen].sum(), rows[is_unseen].sum()
-    shares = torch.where(is_unseen, rows / of_unseen, rows / of_seen * seen_prior) / (1 + seen_prior)
-    return shares.log().float()
+    seen, unseen = rows[~is_unseen], rows[is_unseen]
+    shares = torch.where(is_unseen, rows / unseen.mean(), rows / seen.mean() * seen_prior)
+    return (shares / (len(unseen) + seen_prior * len(seen))).log().float()

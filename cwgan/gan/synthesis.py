@@ -73,6 +73,7 @@ def write_synthetic(
     """Write features as they are made, with plain facts, `info`; the file appears whole or not at all.
 
     The `real_rows` of the data set, which may be none, come before the synthetic rows, `labels` and `chunks`.
+    Features are written in the units of the data set's files.
     """
     all_labels, start = torch.cat([dataset.labels[real_rows], labels]), 0
     real_chunks = (dataset.features[rows] for rows in real_rows.split(CHUNK))
@@ -83,7 +84,7 @@ def write_synthetic(
         attributes = file.create_dataset("train/A/continuous", (rows, attribute_size), np.float32)
         for chunk in chain(real_chunks, chunks):
             stop = start + len(chunk)
-            features[start:stop] = chunk.numpy()
+            features[start:stop] = (chunk if dataset.divisor is None else chunk * dataset.divisor).numpy()
             attributes[start:stop] = dataset.attributes[all_labels[start:stop]].numpy()
             start = stop
         for key, value in info.items():

@@ -141,7 +141,8 @@ def build_gan(
 ) -> Gan:
     """Return an untrained GAN; its weights are drawn on the CPU, so that all devices begin alike."""
     hidden, slope, noise_size = config.hidden_size, config.leaky_slope, config.noise_size or attribute_size
-    generator = Generator(attribute_size, noise_size, hidden, feature_size, slope, rng, config.output)
+    output = "relu" if config.output == "auto" else config.output  # the stages have decided it by the data
+    generator = Generator(attribute_size, noise_size, hidden, feature_size, slope, rng, output)
     critic = Critic(feature_size, attribute_size, hidden, slope, rng)
     if device != CPU:
         rng = torch.Generator(device).manual_seed(rng.initial_seed())

@@ -22,7 +22,7 @@ from cwgan.gan.training import Epoch, Gan, SeenRows, scored_epochs, train_gan
 from cwgan.scoring.comparison import spread
 from cwgan.stages.classify import score_generators
 from cwgan.stages.job import PRETRAINED_FILE, Job
-from cwgan.stages.train import begin_gan, check_range, train
+from cwgan.stages.train import begin_gan, fix_output, train
 
 GENERATOR_FILE = "generator-{:04d}.safetensors"  # by epoch
 SHAPING = {"pretrained": ("monitor.", "regressor."), "gan": ("monitor.", "regressor.", "gan.")}
@@ -38,6 +38,9 @@ class KeptGan:
 
     job: Job
     is_new: bool = False
+
+    def __post_init__(self) -> None:
+        self.job = fix_output(self.job)
 
     def train(self) -> Iterator[tuple[int, dict[str, float]]]:
         """Yield every scored epoch once its generators are there, with its terms if it was trained now."""
@@ -83,7 +86,6 @@ class KeptGan:
 
     def _begin(self, state: Path, goal: int) -> Gan:
         """Return the GAN as it was when training last stopped, if that was before an epoch, or a new one."""
-        check_range(self.job.config.gan.output, self.job.dataset)
         job = replace(self.job, folder=self.find_folder("pretrained"))
         with FileLock(job.folder / "lock"):
             if not (job.folder / PRETRAINED_FILE).is_file():

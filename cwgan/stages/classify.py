@@ -92,6 +92,8 @@ def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[AllFea
     features = torch.empty(len(real) + synthetic.rows, dataset.feature_size)
     torch.index_select(dataset.features, 0, real, out=features[: len(real)])
     labels = read_synthetic(synthetic, features[len(real) :], dataset.class_count)
+    if dataset.divisor is not None:
+        features[len(real) :] /= dataset.divisor
     return features, torch.cat([dataset.labels[real], labels])
 
 

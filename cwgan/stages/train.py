@@ -1,13 +1,15 @@
 """The training stage: fit the pretrained networks (monitor and regressor), freeze them, and train the GAN."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from cwgan.command_line import override
 from cwgan.config import Config
-from cwgan.data.dataset import GzslDataset, hold_out
+from cwgan.data.dataset import hold_out
 from cwgan.errors import InputError
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import Checkpoint, load_classifier, load_regressor, module_tensors
@@ -35,9 +37,8 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
     from. InputError: features that the generator cannot make, a savepoint rule that cannot be followed, or a
     checkpoint that does not fit. FloatingPointError: a loss is no longer finite.
     """
+    job = fix_output(job) if job.config.gan.train else job
     config, supplier = job.config, resume or pretrained
-    if config.gan.train:
-        check_range(config.gan.output, job.dataset)
     check_save_epochs(config)
     _check_best_by(config)
     source = job.load(supplier) if supplier else None
@@ -79,16 +80,24 @@ def begin_gan(job: Job, source: Checkpoint) -> Gan:
     return gan
 
 
-def check_range(output: str, dataset: GzslDataset) -> None:
-    """Refuse training features that the generator's last activation can never reach."""
+def fix_output(job: Job) -> Job:
+    """Return the job with the last activation of `gan.output=auto`: ReLU, or none if a feature is below 0.
+
+    InputError for training features that the activation that was asked for can never reach.
+    """
+    dataset, output = job.dataset, job.config.gan.output
     lowest, highest = (value.item() for value in dataset.features[dataset.trainval].aminmax())
-    why = f"as the generator ends in {output} (gan.output); data.scaling=min_max brings them to 0..1"
+    if output == "auto":
+        output = "linear" if lowest < 0 else "relu"
+        return replace(job, config=override(job.config, {"gan.output": output}))
+    why = f"as the generator ends in {output} (gan.output); with auto it can make them"
     if lowest < 0 and output != "linear":
         found, allowed = f"values down to {lowest:.3g}", f"no value below 0, {why}"
         raise InputError(dataset.source, "features", found, allowed)
     if highest > 1 and output == "sigmoid":
         found, allowed = f"values up to {highest:.3g}", f"no value above 1, {why}"
         raise InputError(dataset.source, "features", found, allowed)
+    return job
 
 
 def _measure_epochs(job: Job, gan: Gan) -> Iterator[dict[str, float]]:

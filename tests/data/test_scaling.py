@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cwgan.data.dataset import GzslDataset
-from cwgan.data.scaling import scale, scale_attributes, scale_to_range
+from cwgan.data.scaling import find_divisor, scale, scale_attributes, scale_to_range
 from cwgan.errors import InputError
 
 
@@ -17,7 +17,7 @@ def test_features_are_scaled_without_a_look_at_test_rows(numbers: GzslDataset) -
     features = numbers.features.clone()
     features[numbers.test_seen] += 3
     spoiled = replace(numbers, features=features)
-    for scaling in ("min_max", "unit_norm"):
+    for scaling in ("min_max", "unit_norm", "overall", "per_feature"):
         first, second = (
             scale(dataset, scaling, 0.0).features[numbers.trainval] for dataset in (numbers, spoiled)
         )
@@ -51,3 +51,26 @@ def test_attributes_that_say_nothing_are_refused(numbers: GzslDataset) -> None:
 
 def test_nothing_asked_for_is_nothing_done(numbers: GzslDataset) -> None:
     assert scale(numbers, "none", 0.0) is numbers
+
+
+@pytest.mark.parametrize("scaling", ["overall", "per_feature"])
+@pytest.mark.parametrize("unit", [0.01, 100.0, 3.7e-6])
+def test_other_units_change_no_scaled_feature_by_more_than_a_factor_of_two(scaling, unit, numbers) -> None:
+    other = scale(replace(numbers, features=numbers.features * unit), scaling, 0.0)
+    ours = scale(numbers, scaling, 0.0)
+    rows = numbers.trainval
+    assert 0.7 < other.features[rows].std(0).square().mean().sqrt() < 1.42
+    varied = ours.features[rows].std(0) > 0
+    ratio = (other.features[rows].std(0) / ours.features[rows].std(0))[varied]
+    assert 0.49 < ratio.min() <= ratio.max() < 2.01
+
+
+def test_division_by_a_power_of_two_is_undone_exactly(numbers) -> None:
+    scaled = scale(numbers, "per_feature", 0.0)
+    assert torch.equal(scaled.features * scaled.divisor, numbers.features)
+
+
+def test_a_feature_that_is_nearly_constant_in_training_is_not_blown_up() -> None:
+    training = torch.tensor([[0.0, 1.0, 5.0], [1024.0, 1.0 + 2**-20, 5.0]])
+    assert find_divisor(training, True).tolist() == [512, 0.5, 0.5]
+    assert find_divisor(torch.ones(3, 2), False).tolist() == [1, 1]

@@ -115,6 +115,9 @@ def test_log_priors_share_each_side_by_rows_and_the_sides_by_the_ratio() -> None
     counts, is_unseen = torch.tensor([30, 10, 50, 50]), torch.tensor([False, False, True, True])
     priors = losses.zero_shot_log_priors(counts, is_unseen, seen_prior=4.0).exp()
     assert priors.tolist() == pytest.approx([0.8 * 0.75, 0.8 * 0.25, 0.2 * 0.5, 0.2 * 0.5])
+    more = torch.cat([counts, counts[is_unseen]]), torch.cat([is_unseen, is_unseen[is_unseen]])
+    adjusted = losses.zero_shot_log_priors(*more, seen_prior=4.0)
+    assert adjusted.diff()[:3].tolist() == pytest.approx(priors.log().diff().tolist(), abs=1e-6)
 
 
 def test_the_adjusted_classification_term_adds_log_priors_to_the_logits() -> None:

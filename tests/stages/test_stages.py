@@ -382,10 +382,3 @@ def test_the_validation_protocol_logs_scores_and_diagnostics_where_it_is_due(
     scores = {f"val_{name}" for name in SCORES}
     assert [epoch for epoch, metrics in logged.items() if diagnostics | scores <= set(metrics)] == [2, 3]
     assert not (diagnostics | scores) & set(logged[1])
-
-
-def test_signed_features_are_refused_before_a_relu_generator(tmp_path: Path, numbers: GzslDataset) -> None:
-    signed = replace(numbers, features=numbers.features - 0.5)
-    with pytest.raises(InputError, match=r"features: found values down to -0\.5; allowed: no value below 0"):
-        train(Job(TINY, signed, tmp_path, ignore))
-    assert list(tmp_path.iterdir()) == []

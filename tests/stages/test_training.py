@@ -14,7 +14,7 @@ from cwgan.gan.checkpoint import load_checkpoint, load_classifier
 from cwgan.stages.classify import train_classifier
 from cwgan.stages.generate import generate
 from cwgan.stages.job import Job
-from cwgan.stages.train import train
+from cwgan.stages.train import fix_output, train
 
 TINY = Config(
     monitor=MonitorConfig(epochs=2),
@@ -244,10 +244,14 @@ def test_a_network_that_is_not_fitted_must_come_from_somewhere(numbers, tmp_path
         train(Job(changed(**{network: {"train": False}}), numbers, tmp_path, Curves()))
 
 
-def test_features_below_zero_are_refused_since_a_relu_cannot_make_them(numbers, tmp_path):
+def test_the_last_activation_is_one_that_can_make_the_features_and_another_is_refused(numbers, tmp_path):
     signed = dataclasses.replace(numbers, features=numbers.features - 0.5)
-    with pytest.raises(InputError, match=r"features: found values down to -0\.5"):
-        train(Job(TINY, signed, tmp_path, Curves()))
+    for dataset, chosen in ((numbers, "relu"), (signed, "linear")):
+        assert fix_output(Job(TINY, dataset, tmp_path, Curves())).config.gan.output == chosen
+    config = override(TINY, {"gan.output": "relu"})
+    with pytest.raises(InputError, match=r"features: found values down to -0\.5; allowed: no value below 0"):
+        train(Job(config, signed, tmp_path, Curves()))
+    assert list(tmp_path.iterdir()) == []
 
 
 # Savepoints
