@@ -14,7 +14,7 @@ from typing import Any, get_args, get_type_hints
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from cwgan.config import Config
+from cwgan.config import BUILT_IN, Config
 from cwgan.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -65,7 +65,7 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
             raise InputError(f"--{name}", "value", "nothing", command.references[name])
     values = _check_types("the configuration of the run built upon", flatten(inherited or {}))
     layers = {kind: name for kind in ("config", "variant") if (name := given.get(kind, "").strip())}
-    if inherited is None and command.config:
+    if inherited is None and command.config and given.get("data.path", BUILT_IN) == BUILT_IN:
         layers = {"config": command.config} | layers
     for kind, name in layers.items():
         path = find_layer(name, kind)
@@ -167,12 +167,16 @@ ALLOWED = {
 """What every parameter takes, in words, by its dotted name."""
 
 
+def _say_default(command: Command) -> str:
+    return f"the defaults, for built-in data {command.config}" if command.config else "none"
+
+
 def _make_parser(command: Command) -> ArgumentParser:
     parser = ArgumentParser(description=command.help, allow_abbrev=False, exit_on_error=False)
     parser.prog = f"python -m entrypoints.{command.name}"
     parser.usage = "%(prog)s [--parameter value ...]"
     own = {
-        "config": f"preset in configs/, or a YAML file; empty: {command.config or 'none'}",
+        "config": f"preset in configs/, or a YAML file; empty: {_say_default(command)}",
         "variant": "loss variant in configs/, or a YAML file; empty: none, as cycle_wgan",
         **command.references,
     }

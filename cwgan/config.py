@@ -9,20 +9,22 @@ from typing import Literal
 from cwgan.errors import InputError
 from cwgan.options import Section, option
 
+BUILT_IN = "numbers"  # the data set that needs no files
+
 
 @dataclass(frozen=True)
 class DataConfig(Section, section="data."):
     """The data set and how it is read."""
 
-    path: str = option("numbers", "'numbers' (built in), or a folder in the xlsa17 or the HDF5 layout")
+    path: str = option(BUILT_IN, "'numbers' (built in), or a folder in the xlsa17 or the HDF5 layout")
     name: str = option("", "name shown in MLflow; empty: the folder's name")
     attributes: str = option("", ".npy file (classes x attributes) that replaces the data set's attributes")
     att_type: Literal["continuous", "binary"] = option("continuous", "binary: 1 from the mean up, 0 below")
     scaling: Literal["auto", "overall", "per_feature", "none", "min_max", "unit_norm"] = option(
-        "none", "to a deviation of 1 over training rows, of all features or of each (auto: select takes the "
+        "auto", "to a deviation of 1 over training rows, of all features or of each (auto: select takes the "
         "better, else overall); min_max: each feature to 0..1; unit_norm: each row to norm 1"
     )  # fmt: skip
-    attribute_norm: float = option(0.0, "centre attributes, scale to this RMS norm; 0: no", at_least=0)
+    attribute_norm: float = option(4.0, "centre attributes, scale to this RMS norm; 0: no", at_least=0)
     holdout: float = option(0.2, "validation protocol: share of seen rows that score S", above=0, below=1)
     fold: int = option(0, "validation classes: 0: the files' own; else this draw of seen ones", at_least=0)
     seed: int = option(0, "seed of the built-in data and validation split", at_least=0, at_most=2**63 - 1)
@@ -76,13 +78,16 @@ class MonitorConfig(SoftmaxConfig, PretrainConfig, section="monitor."):
     """The softmax classifier over seen classes: it watches the GAN and gives the classification term."""
 
     epochs: int = option(30, "passes over the training rows", unit="epochs", at_least=1)
-    batch_size: int = option(2048, "rows per step", unit="rows", at_least=1)
-    lr: float = option(0.05, "Adam's learning rate in the first epoch", above=0)
+    batch_size: int = option(512, "rows per step", unit="rows", at_least=1)
+    lr: float = option(1e-3, "Adam's learning rate in the first epoch", above=0)
 
 
 @dataclass(frozen=True)
 class RegressorConfig(PretrainConfig, section="regressor."):
     """The linear regressor from features to attributes, used by the cycle term."""
+
+    epochs: int = option(30, "passes over the training rows", unit="epochs", at_least=1)
+    lr: float = option(1e-3, "Adam's learning rate in the first epoch", above=0)
 
 
 @dataclass(frozen=True)
@@ -90,23 +95,23 @@ class GanConfig(Section, section="gan."):
     """The conditional Wasserstein GAN."""
 
     train: bool = option(True, "train the GAN; false: stop after the monitor and the regressor")
-    epochs: int = option(100, "how often epoch_steps are taken", unit="epochs", at_least=1)
+    epochs: int = option(12, "how often epoch_steps are taken", unit="epochs", at_least=1)
     epoch_steps: int = option(
-        0, "generator steps of an epoch; 0: rows / batch_size", unit="steps", at_least=0
+        25, "generator steps of an epoch; 0: rows / batch_size", unit="steps", at_least=0
     )
     batch_size: int = option(64, "rows per step", unit="rows", at_least=1)
-    hidden_size: int = option(4096, "units of each network's one hidden layer", unit="units", at_least=1)
+    hidden_size: int = option(1024, "units of each network's one hidden layer", unit="units", at_least=1)
     noise_size: int = option(0, "entries of the noise vector; 0: as many as attributes", at_least=0)
     leaky_slope: float = option(0.2, "slope of LeakyReLU below zero", at_least=0, below=1)
     output: Literal["auto", "relu", "sigmoid", "linear"] = option(
         "auto", "features from 0, from 0 to 1, of any sign; auto: relu where none is below 0, else linear"
     )
-    critic_steps: int = option(1, "critic steps, each on a new batch, per generator step", at_least=1)
+    critic_steps: int = option(5, "critic steps, each on a new batch, per generator step", at_least=1)
     generator_lr: float = option(1e-4, "Adam's learning rate of the generator", above=0)
     generator_lr_decay: float = option(0.0, "as regressor.lr_decay, for the generator", at_least=0)
-    critic_lr: float = option(1e-3, "Adam's learning rate of the critic", above=0)
+    critic_lr: float = option(1e-4, "Adam's learning rate of the critic", above=0)
     critic_lr_decay: float = option(0.0, "as regressor.lr_decay, for the critic", at_least=0)
-    beta1: float = option(0.9, "Adam's decay of the first moment", at_least=0, below=1)
+    beta1: float = option(0.5, "Adam's decay of the first moment", at_least=0, below=1)
     beta2: float = option(0.999, "Adam's decay of the second moment", at_least=0, below=1)
     penalty_weight: float = option(10.0, "weight of the gradient penalty in the critic's loss", at_least=0)
     penalty_mixing: Literal["per_sample", "per_element"] = option(
@@ -116,9 +121,9 @@ class GanConfig(Section, section="gan."):
     legacy_cycle: bool = option(False, "compare with the batch's first reconstruction, as the original code")
     unseen_cycle_weight: float = option(0.0, "weight of the cycle term on unseen classes", at_least=0)
     classification_weight: float = option(0.0, "weight of the monitor's cross-entropy (gamma)", at_least=0)
-    snapshots: int = option(1, "mix rows of so many generators, the last and earlier ones", at_least=1)
+    snapshots: int = option(5, "mix rows of so many generators, the last and earlier ones", at_least=1)
     snapshot_every: int = option(1, "earlier ones are of multiples of this", unit="epochs", at_least=1)
-    score_every: int = option(0, "validation protocol: epochs between scorings; 0: end only", at_least=0)
+    score_every: int = option(3, "validation protocol: epochs between scorings; 0: end only", at_least=0)
     save: SaveConfig = field(default_factory=SaveConfig)
 
 
@@ -129,12 +134,12 @@ class GenerateConfig(Section, section="generate."):
     domain: Literal["unseen", "seen", "all"] = option("unseen", "classes that features are generated for")
     counts: list[int] = option([300], "for each class; domain 'all': [unseen, seen]", unit="rows", at_least=1)
     source: Literal["gan", "means", "auto"] = option(
-        "gan", "means: predicted means with the spread of seen rows, no GAN; auto: select takes the better"
+        "auto", "means: predicted means with the spread of seen rows, no GAN; auto: select takes the better"
     )
     mean_correction: float = option(
-        0.0, "share of the way to its ridge-regression mean that each class is moved", at_least=0, at_most=1
+        1.0, "share of the way to its ridge-regression mean that each class is moved", at_least=0, at_most=1
     )
-    mean_ridge: float = option(0.2, "penalty of that regression on cosines of attributes", above=0)
+    mean_ridge: float = option(0.1, "penalty of that regression on cosines of attributes", above=0)
     merge: bool = option(False, "also write the real training rows into the file, before the synthetic ones")
     npy: bool = option(False, "also write X.npy, Y.npy and A.npy (synthetic rows only)")
 
@@ -150,13 +155,15 @@ class GenerateConfig(Section, section="generate."):
 class ClassifierConfig(SoftmaxConfig, FitConfig, section="classifier."):
     """The final softmax classifier."""
 
-    batch_size: int = option(2048, "rows per step", unit="rows", at_least=1)
-    lr_decay: float = option(1e-3, "learning rate of epoch e, from 0: lr / (1 + lr_decay * e)", at_least=0)
-    weight_decay: float = option(1e-4, "weight of half the squared norm of the weight matrix", at_least=0)
+    epochs: int = option(20, "passes over the training rows", unit="epochs", at_least=1)
+    batch_size: int = option(512, "rows per step", unit="rows", at_least=1)
+    lr: float = option(1e-3, "Adam's learning rate in the first epoch", above=0)
+    beta1: float = option(0.5, "Adam's decay of the first moment", at_least=0, below=1)
+    weight_decay: float = option(1e-3, "weight of half the squared norm of the weight matrix", at_least=0)
     operation: Literal["merge", "replace"] = option("merge", "real and synthetic rows, or synthetic only")
     domain: Literal["openset", "openval", "zsl"] = option("openset", "classes to answer: all, seen, unseen")
     loss: Literal["softmax", "logit_adjusted"] = option(
-        "softmax", "cross-entropy; logit_adjusted: of logits plus log class priors (Chen et al. 2022)"
+        "logit_adjusted", "cross-entropy; logit_adjusted: of logits plus log class priors (Chen et al. 2022)"
     )
     seen_prior: float = option(1.0, "logit_adjusted: prior odds of a seen against an unseen class", above=0)
     gamma: float = option(0.0, "bias taken from seen logits before the answer", at_least=-1e6, at_most=1e6)
@@ -193,7 +200,7 @@ class Config(Section):
         "train on trainval, score test rows; validation: hold out validation classes, see no test row",
     )
     seeds: list[int] = option([], "main, ablation: run once per seed and average; empty: `seed`", at_least=0)
-    select: bool = option(False, "main, ablation: choose epoch and gamma on validation classes first")
+    select: bool = option(True, "main, ablation: choose epoch and gamma on validation classes first")
     folds: int = option(3, "select: draws of validation classes, whose choices are averaged", at_least=1)
     threads: int = option(0, "CPU threads; 0: one per core; take 1 for several runs at once", at_least=0)
     precision: Literal["float32", "bfloat16"] = option("float32", "operands of matrix products, nothing else")
@@ -207,9 +214,3 @@ class Config(Section):
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.select and self.protocol == "validation":
-            allowed = "true with protocol=final, whose choices it makes"
-            raise InputError("configuration", "select", "true with protocol=validation", allowed)

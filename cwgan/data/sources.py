@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from cwgan.config import BUILT_IN
 from cwgan.data import hdf5, xlsa17
 from cwgan.data.dataset import GzslDataset, binarize
 from cwgan.data.numbers import load_numbers
 from cwgan.errors import InputError
 
-BUILT_IN = "numbers"
 PAIR, XLSA17 = (hdf5.ROWS_FILE, hdf5.CLASSES_FILE), (xlsa17.FEATURES_FILE, xlsa17.SPLITS_FILE)
 
 

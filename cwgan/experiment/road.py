@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean
 
 from cwgan import tracking
-from cwgan.command_line import STAGE_SECTIONS
+from cwgan.command_line import STAGE_SECTIONS, override
 from cwgan.config import Config
 from cwgan.errors import InputError
 from cwgan.experiment import steps
@@ -19,7 +19,7 @@ from cwgan.files import write_text
 from cwgan.gan.training import count_epoch_steps
 from cwgan.scoring.comparison import format_table, split_protocols, tabulate_scores
 from cwgan.scoring.selection import choose, final_half, validation_half
-from cwgan.stages.classify import pick_headline, train_classifier
+from cwgan.stages.classify import pick_headline, score_generators, train_classifier
 from cwgan.stages.job import GAN_FILE, Job, load_data
 from cwgan.tracking import Run
 
@@ -33,10 +33,12 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
 
     The run must be open in this process; `files` may hold the checkpoint "pretrained".
     """
-    if not config.select:
+    if not config.select or config.protocol == "validation":
         return _run_stages(run, config, files)
+    folds = [*range(1, config.folds + 1)] if config.folds > 1 else [0]
+    config = _choose_scaling(run, config, folds)
     histories, lengths = [], []
-    for fold in range(1, config.folds + 1) if config.folds > 1 else [0]:
+    for fold in folds:
         half = validation_half(config, fold)
         title = f"select {fold}" if fold else "select"
         with tracking.run(title, half, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
@@ -49,6 +51,23 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
     scores = {**selected, **_run_stages(run, final_half(config, choice), files)}
     show_table(run, "selection.md", tabulate_scores(f"epoch {choice.epoch}", split_protocols(scores)))
     return scores
+
+
+def _choose_scaling(run: Run, config: Config, folds: Sequence[int]) -> Config:
+    """Return the configuration with the scaling that has the higher AUSUC on validation classes without a GAN."""
+    if config.data.scaling != "auto":
+        return config
+    areas = {}
+    for scaling in ("overall", "per_feature"):
+        tried = override(config, {"data.scaling": scaling, "generate.source": "means"})
+        halves = [validation_half(tried, fold) for fold in folds]
+        areas[scaling] = mean(score_generators(half, load_data(half), [])["val_AUSUC"] for half in halves)
+    best = max(areas, key=lambda scaling: areas[scaling])
+    run.log_scores({f"scaling/{scaling}/val_AUSUC": area for scaling, area in areas.items()})
+    print(
+        f"data.scaling={best}: AUSUC on validation classes {100 * areas[best]:.1f} %, else {100 * min(areas.values()):.1f} %"
+    )
+    return override(config, {"data.scaling": best})
 
 
 def show_table(run: Run, name: str, table: str) -> None:
