@@ -54,7 +54,7 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
 
 
 def _choose_scaling(run: Run, config: Config, folds: Sequence[int]) -> Config:
-    """Return the configuration with the scaling that has the higher AUSUC on validation classes without a GAN."""
+    """Return the configuration with the scaling of higher AUSUC on validation classes, without a GAN."""
     if config.data.scaling != "auto":
         return config
     areas = {}
@@ -64,9 +64,8 @@ def _choose_scaling(run: Run, config: Config, folds: Sequence[int]) -> Config:
         areas[scaling] = mean(score_generators(half, load_data(half), [])["val_AUSUC"] for half in halves)
     best = max(areas, key=lambda scaling: areas[scaling])
     run.log_scores({f"scaling/{scaling}/val_AUSUC": area for scaling, area in areas.items()})
-    print(
-        f"data.scaling={best}: AUSUC on validation classes {100 * areas[best]:.1f} %, else {100 * min(areas.values()):.1f} %"
-    )
+    shown = ", ".join(f"{scaling} {100 * area:.1f} %" for scaling, area in areas.items())
+    print(f"data.scaling={best}: AUSUC on validation classes without a GAN: {shown}")
     return override(config, {"data.scaling": best})
 
 
