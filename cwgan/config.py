@@ -123,7 +123,7 @@ class GanConfig(Section, section="gan."):
     classification_weight: float = option(0.0, "weight of the monitor's cross-entropy (gamma)", at_least=0)
     snapshots: int = option(5, "mix rows of so many generators, the last and earlier ones", at_least=1)
     snapshot_every: int = option(1, "earlier ones are of multiples of this", unit="epochs", at_least=1)
-    score_every: int = option(3, "validation protocol: epochs between scorings; 0: end only", at_least=0)
+    score_every: int = option(0, "validation protocol: epochs between scorings; 0: end only", at_least=0)
     save: SaveConfig = field(default_factory=SaveConfig)
 
 

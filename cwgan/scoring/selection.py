@@ -10,6 +10,7 @@ from cwgan.errors import InputError
 from cwgan.gan.savepoints import check_save_epochs
 
 CRITERION = "val_H"
+SCORINGS = 4  # of a training, where nothing else is asked for
 History = Mapping[str, Sequence[tuple[int, float]]]  # curves of a training, as pairs of epoch and value
 
 
@@ -31,18 +32,16 @@ def find_best(values: Mapping[int, float]) -> int:
     return max(values, key=lambda key: (values[key], -key))
 
 
-def validation_half(
-    config: Config, fold: int = 0, scorings: int = 10, parameter: str = "select=true"
-) -> Config:
+def validation_half(config: Config, fold: int = 0, parameter: str = "select=true") -> Config:
     """Return the configuration of a run that chooses for a final model: it is scored on validation classes.
 
-    These are those of a `fold`, as `data.fold`. Scored `scorings` times where `gan.score_every` is 0.
+    These are those of a `fold`, as `data.fold`. Scored about four times where `gan.score_every` is 0.
     InputError, which says by which `parameter` it was asked for, if no epoch would be scored, or none with an
     H, or one is to be kept that is not reached.
     """
     check_save_epochs(config)
     epochs, domain = config.gan.epochs, config.classifier.domain
-    every = config.gan.score_every or max(1, epochs // scorings)
+    every = config.gan.score_every or max(1, epochs // SCORINGS)
     if every > epochs:
         allowed = f"at most gan.epochs, {epochs}, with {parameter}"
         raise InputError("configuration", "gan.score_every", every, allowed)

@@ -89,7 +89,7 @@ def prepare(config: Config) -> tuple[Task, GzslDataset, dict[str, Any]]:
         if not getattr(config, name).train:
             raise InputError("configuration", f"{name}.train", "false", "true, in a sweep")
     threads = config.threads or (1 if config.sweep.workers > 1 else 0)
-    half = validation_half(override(config, {"protocol": "final", "threads": threads}), 0, 5, "sweep")
+    half = validation_half(override(config, {"protocol": "final", "threads": threads}), 0, "sweep")
     space = read_space(config.sweep.space, half)
     dataset = load_data(half)
     folder = Path(config.sweep.folder or tracking.local_folder() / "sweeps").resolve()

@@ -14,10 +14,21 @@ from cwgan.data.dataset import GzslDataset
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import load_checkpoint, save_checkpoint
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
-from cwgan.gan.training import Gan, SeenRows, build_gan, critic_step, generator_step, scored_epochs, train_gan
+from cwgan.gan.training import (
+    Gan,
+    SeenRows,
+    _draw_batches,
+    build_gan,
+    critic_step,
+    generator_step,
+    scored_epochs,
+    train_gan,
+)
 
 SIZES = [(7, 5, 11, 6), (64, 20, 33, 17)]
-CONFIG = GanConfig(hidden_size=24, batch_size=8, epochs=2)
+CONFIG = GanConfig(
+    hidden_size=24, batch_size=8, epochs=2, epoch_steps=0, critic_steps=1, critic_lr=1e-3, snapshots=1
+)
 
 
 @pytest.fixture
@@ -177,6 +188,17 @@ def test_an_epoch_is_a_generator_step_per_batch_each_after_several_critic_steps(
     list(train_gan(gan, data))
     assert _steps(gan.generator_optimizer) == 50 // 8
     assert _steps(gan.critic_optimizer) == 3 * (50 // 8)
+
+
+def test_an_epoch_of_so_many_steps_takes_them_whatever_the_rows_and_whole_batches_of_them_in_turn() -> None:
+    for steps in (4, 15):
+        gan, data = make(replace(CONFIG, epoch_steps=steps, critic_steps=2, epochs=1))
+        batches = _draw_batches(gan, data.rows, steps, 8)
+        assert batches.shape == (steps, 2, 8)
+        passes = batches.flatten().split(48)
+        assert all(len(order.unique()) == len(order) for order in passes)
+        list(train_gan(gan, data))
+        assert (_steps(gan.generator_optimizer), _steps(gan.critic_optimizer)) == (steps, 2 * steps)
 
 
 @pytest.mark.parametrize("critic_steps", [1, 3])

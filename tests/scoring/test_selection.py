@@ -42,7 +42,7 @@ def test_the_best_is_the_highest_and_of_equals_the_earliest() -> None:
 
 def test_the_choosing_half_is_validation_and_the_other_half_final() -> None:
     half = validation_half(CONFIG)
-    assert (half.protocol, half.select, half.gan.score_every, half.gan.epochs) == ("validation", False, 3, 35)
+    assert (half.protocol, half.select, half.gan.score_every, half.gan.epochs) == ("validation", False, 8, 35)
     assert validation_half(replace(CONFIG, gan=replace(CONFIG.gan, score_every=7))).gan.score_every == 7
     final = final_half(CONFIG, choose([HISTORY], 57))
     assert (final.protocol, final.select, final.classifier.gamma) == ("final", False, 1.5)
@@ -71,8 +71,3 @@ def test_the_choosing_half_is_validation_and_the_other_half_final() -> None:
 def test_what_would_score_nothing_is_refused_before_any_training(config: Config, message: str) -> None:
     with pytest.raises(InputError, match=message):
         validation_half(config)
-
-
-def test_choosing_within_the_validation_protocol_is_refused() -> None:
-    with pytest.raises(InputError, match="select: found true with protocol=validation"):
-        Config(select=True, protocol="validation")

@@ -73,8 +73,8 @@ def test_an_entry_is_a_range_or_choices_of_its_parameters_type(line, entry, tmp_
         (COUNT, "{choices: [[100], [200]]}", "[100]", "a whole number, at least 1"),
         (LEGACY, "{low: 0, high: 1}", "0", "true or false"),
         (LEGACY, "{low: false, high: true}", "a range", "{choices: [values]}, as it is no number"),
-        (OUTPUT, "{low: 0, high: 1}", "0", "one of 'relu', 'sigmoid', 'linear'"),
-        (OUTPUT, "{choices: [relu, tanh]}", "tanh", "one of 'relu', 'sigmoid', 'linear'"),
+        (OUTPUT, "{low: 0, high: 1}", "0", "one of 'auto', 'relu', 'sigmoid', 'linear'"),
+        (OUTPUT, "{choices: [relu, tanh]}", "tanh", "one of 'auto', 'relu', 'sigmoid', 'linear'"),
         (EPOCHS, "{choices: [5, 7.5]}", "7.5", "a whole number"),
         (WEIGHT, "{choices: [1, null]}", "None", "a finite number"),
         (WEIGHT, "{choices: [1, -1]}", "-1", "at least 0"),
@@ -133,10 +133,11 @@ def test_the_point_of_a_configuration_is_what_was_applied_to_it():
 
 
 def test_a_configuration_outside_the_space_has_no_point_and_both_ends_are_inside(tmp_path):
+    plain = override(Config(), {OUTPUT: "relu"})
     for values in ({}, {WEIGHT: 0.001}, {WEIGHT: 10.0}, {COUNT: [25]}, {COUNT: [800]}, {OUTPUT: "linear"}):
-        assert find_point(override(Config(), values), SPACE | BOTH) is not None
+        assert find_point(override(plain, values), SPACE | BOTH) is not None
     for values in ({WEIGHT: 0.0}, {WEIGHT: 10.1}, {COUNT: [24]}, {COUNT: [801]}, {OUTPUT: "sigmoid"}):
-        assert find_point(override(Config(), values), SPACE | BOTH) is None
+        assert find_point(override(plain, values), SPACE | BOTH) is None
     space = read(tmp_path, "gan.cycle_weight: {choices: [1, 2]}")
     assert find_point(override(Config(), {WEIGHT: 1.0}), space) == {WEIGHT: 1.0}
 

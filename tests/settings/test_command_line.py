@@ -20,6 +20,7 @@ from cwgan.command_line import (
 )
 from cwgan.config import Config
 from cwgan.errors import InputError
+from entrypoints import main
 
 COMMAND = Command("test", "For tests.", SECTIONS)
 PRESETS = sorted({path.stem for path in CONFIGS.glob("*.yaml")} - {"sweep"})
@@ -95,10 +96,28 @@ def test_every_file_in_configs_parses(name):
     kind = "variant" if "wgan" in name else "config"
     arguments = parse(COMMAND, [f"--{kind}", name])
     written = flatten(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()))
+    written.pop("base", None)
     assert written
     assert written == {
         key: value for key, value in flatten(to_dict(arguments.config)).items() if key in written
     }
+
+
+def test_a_layer_lies_over_its_base_and_a_circle_or_an_unknown_base_is_refused(tmp_path):
+    (tmp_path / "low.yaml").write_text("base: original\ngan: {epochs: 3, beta1: 0.25}\n")
+    (tmp_path / "high.yaml").write_text(f"base: {tmp_path}/low.yaml\ngan: {{epochs: 4}}\n")
+    gan = parse(COMMAND, ["--config", str(tmp_path / "high.yaml")]).config.gan
+    assert (gan.epochs, gan.beta1, gan.hidden_size) == (4, 0.25, 4096)
+    for base, said in ((f"{tmp_path}/high.yaml", "built on this one"), ("nothing", "base of .*low.yaml")):
+        (tmp_path / "low.yaml").write_text(f"base: {base}\n")
+        with pytest.raises(InputError, match=said):
+            parse(COMMAND, ["--config", str(tmp_path / "high.yaml")])
+
+
+def test_data_of_ones_own_get_the_defaults_and_built_in_data_their_preset(tmp_path):
+    assert parse(main.COMMAND, ["--data.path", str(tmp_path)]).config.gan == Config().gan
+    for flags in ([], ["--data.path", "numbers"]):
+        assert parse(main.COMMAND, flags).config.generate.counts == [100]
 
 
 def test_cycle_wgan_is_what_the_defaults_are():
