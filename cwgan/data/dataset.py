@@ -28,12 +28,13 @@ class GzslDataset:
     """Features, attributes and splits of one benchmark, checked when made.
 
     `name` is for MLflow, `source`, the folder it was read from, for errors. Labels are 0 to classes - 1, the
-    rows of attributes. Splits are row indices; `train` and `val` may be empty. With `test_concealed` the
+    rows of attributes. Splits are row indices; all but `trainval` may be empty. With `test_concealed` the
     features of test rows are not looked at, not even for NaN. `origins` are the rows' numbers in the data set
     that this is a view of, `divisor` is what the features of the files were divided by.
 
-    InputError if sizes disagree, a value is not finite, a label has no class, class names repeat, a split is
-    empty or names a row twice, `train` or `val` leaves `trainval`, or seen and unseen overlap.
+    InputError if sizes disagree, a value is not finite, a label has no class, class names repeat, `trainval`
+    is empty or has rows of all classes, a split names a row twice, `train` or `val` leaves `trainval`, or
+    seen and unseen overlap.
     """
 
     name: str
@@ -75,8 +76,9 @@ class GzslDataset:
 
     @property
     def unseen_classes(self) -> Int64[Tensor, " unseen"]:
-        """Classes of the unseen test rows, ascending."""
-        return self.labels[self.test_unseen].unique()
+        """Classes that have attributes and no training row, ascending, whether or not they have test rows."""
+        everything = torch.arange(self.class_count)
+        return everything[~torch.isin(everything, self.seen_classes)]
 
     @cached_property
     def split_hash(self) -> str:
@@ -122,17 +124,17 @@ class GzslDataset:
 
     def _check_splits(self) -> Faults:
         for split in SPLITS:
-            index, is_optional = getattr(self, split), split in ("train", "val")
+            index, is_part = getattr(self, split), split in ("train", "val")
             if len(index) == 0:
-                if is_optional:
-                    continue
-                yield split, "no rows", "at least one row"
+                if split == "trainval":
+                    yield split, "no rows", "at least one row"
+                continue
             low, high, different = int(index.min()), int(index.max()), len(index.unique())
             if low < 0 or high >= len(self.features):
                 yield split, f"rows {low + 1} to {high + 1}", f"rows 1 to {len(self.features)}"
             if different < len(index):
                 yield split, f"{len(index)} rows, of which {different} different", "each row once"
-            if is_optional and not torch.isin(index, self.trainval).all():
+            if is_part and not torch.isin(index, self.trainval).all():
                 yield split, "rows that are not in trainval", "rows of trainval"
         if (len(self.train) == 0) != (len(self.val) == 0):
             yield "train, val", f"{len(self.train)} and {len(self.val)} rows", "rows in both, or in neither"
@@ -145,6 +147,12 @@ class GzslDataset:
                 yield "splits", f"{len(shared)} {what}: {names}", "disjoint classes"
         for label in sorted(classes["test_seen"] - classes["trainval"]):
             yield "test_seen", f"class {self.class_names[label]} without training rows", "seen classes"
+        if len(classes["trainval"]) == self.class_count:
+            yield (
+                "trainval",
+                f"rows of all {self.class_count} classes",
+                "a class without any, which is unseen",
+            )
         if torch.isin(self.test_seen, self.trainval).any():
             yield "test_seen", "rows that are also in trainval", "disjoint rows"
 
@@ -179,6 +187,8 @@ def make_validation_view(dataset: GzslDataset, holdout: float, seed: int, fold: 
         held = torch.isin(dataset.labels[dataset.trainval], chosen)
         train, val = dataset.trainval[~held], dataset.trainval[held]
     kept, scored = hold_out(dataset.labels, train, holdout, rng)
+    if len(scored) == 0:
+        raise InputError(dataset.source, "trainval", "one row a class", "more, to hold some out and score S")
     classes = dataset.labels[torch.cat([train, val])].unique()
     position = torch.full((dataset.class_count,), -1).scatter_(0, classes, torch.arange(len(classes)))
     rows = torch.cat([kept, scored, val])

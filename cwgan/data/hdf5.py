@@ -49,10 +49,11 @@ def load_hdf5(
     if attributes is not None:
         table = load_attributes(attributes, names, len(ids))
 
-    index: dict[str, Int64[Tensor, " rows"]] = {}
+    index = dict.fromkeys(TEST_GROUPS, torch.empty(0, dtype=torch.int64))
     with open_hdf5(folder / ROWS_FILE) as file:
         width = dataset_of(file, "train/X", 2).shape[1]
-        stored = {split: _find_features(file, GROUPS[split], width) for split in ("trainval", *TEST_GROUPS)}
+        splits = ["trainval", *(split for split, key in TEST_GROUPS.items() if key in file)]
+        stored = {split: _find_features(file, GROUPS[split], width) for split in splits}
         features = np.empty((sum(len(rows) for rows in stored.values()), width), dtype=np.float32)
         labels, start = np.empty(len(features), dtype=np.int64), 0
         for split, rows in stored.items():

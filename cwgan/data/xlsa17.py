@@ -14,8 +14,8 @@ from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 
 FEATURES_FILE, SPLITS_FILE = "res101.mat", "att_splits.mat"
-SPLIT_KEYS = ("trainval_loc", "test_seen_loc", "test_unseen_loc")
-OPTIONAL_KEYS = ("train_loc", "val_loc", "att", "allclasses_names")
+SPLIT_KEYS = ("trainval_loc", "test_seen_loc", "test_unseen_loc", "train_loc", "val_loc")
+OPTIONAL_KEYS = (*SPLIT_KEYS[1:], "att", "allclasses_names")
 
 
 def load_xlsa17(
@@ -30,7 +30,7 @@ def load_xlsa17(
     """
     features_path, splits_path = folder / FEATURES_FILE, folder / SPLITS_FILE
     matrix = _load(features_path, ("features", "labels"))
-    splits = _load(splits_path, SPLIT_KEYS, OPTIONAL_KEYS)
+    splits = _load(splits_path, SPLIT_KEYS[:1], OPTIONAL_KEYS)
     labels = to_zero_based(matrix["labels"], features_path, "labels")
     features = matrix["features"]
     if features.ndim != 2 or len(labels) not in features.shape:
@@ -52,7 +52,7 @@ def load_xlsa17(
         names = [f"class {number + 1}" for number in range(len(table))]
 
     index = {}
-    for key in (*SPLIT_KEYS, "train_loc", "val_loc"):
+    for key in SPLIT_KEYS:
         rows = to_zero_based(splits.get(key, np.empty(0)), splits_path, key, len(labels))
         index[key.removesuffix("_loc")] = torch.from_numpy(rows)
     for split in ("train", "val"):

@@ -52,12 +52,13 @@ def evaluate(run: Run, config: Config, files: Files) -> None:
 
 
 def prepare(run: Run, config: Config, files: Files) -> None:
-    """Write the data set of a run as the original pair of HDF5 files."""
+    """Write the data set of a run, as it is before any scaling, as the original pair of HDF5 files."""
     if config.protocol != "final":
         allowed = "final: the pair holds every split, and each run chooses its protocol"
         raise InputError("configuration", "protocol", config.protocol, allowed)
     folder = files["out"].resolve()
-    save_hdf5(open_job(run, config).dataset, folder)
+    plain = override(config, {"data.scaling": "none", "data.attribute_norm": 0.0})
+    save_hdf5(open_job(run, plain).dataset, folder)
     print(f"wrote {folder / 'data.h5'} and {folder / 'knn.h5'}")
 
 
@@ -106,7 +107,8 @@ def report(job: Job, result: Evaluation) -> dict[str, float]:
     scores = classify.scores_of(result, job.config)
     job.log(scores, 0)
     headline = classify.pick(scores, HEADLINE)
-    figures.draw_classes(job.folder / "class_accuracies.png", result, job.dataset, headline)
+    if scores:
+        figures.draw_classes(job.folder / "class_accuracies.png", result, job.dataset, headline)
     if result.curve:
         figures.draw_seen_unseen(job.folder / "seen_unseen_curve.png", result.curve, result.scores)
     return scores

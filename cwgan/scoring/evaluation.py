@@ -19,9 +19,9 @@ class Evaluation:
     """Scores of one classifier on one data set, with what they were computed from.
 
     Args:
-        scores: fractions: S, U, H and T1 as far as the classifier's classes allow them; and if it answers all
-            classes AUSUC, raw_S, raw_U, raw_H (with a bias of 0), gamma (the bias of all others),
-            leak_seen_to_unseen and leak_unseen_to_seen.
+        scores: fractions: S, U, H and T1 as far as the classifier's classes and the test rows allow them; and
+            if it answers all classes and both sides have rows AUSUC, raw_S, raw_U, raw_H (with a bias of 0),
+            gamma (the bias of all others), leak_seen_to_unseen and leak_unseen_to_seen.
         seen_accuracy, unseen_accuracy: by class, among all the classifier's classes; empty if it has none.
         conventional_accuracy: by unseen class, among the unseen classes only.
         rows, labels, predictions, conventional: the scored rows of the data set, their classes, the predicted
@@ -69,17 +69,18 @@ def evaluate(classifier: SoftmaxClassifier, dataset: GzslDataset, gamma: float |
     is_unseen = torch.isin(labels, dataset.unseen_classes)
     conventional = torch.where(is_unseen, best_unseen, -1)
     sides = margins, torch.where(is_unseen, conventional, best_seen) == labels, labels, is_unseen
-    curve = seen_unseen_curve(*sides) if answers_seen and answers_unseen else None
-    bias = 0.0 if curve is None else curve.best_gamma if gamma is None else gamma
+    has_both = answers_seen and answers_unseen and 0 < is_unseen.sum() < len(labels)
+    curve = seen_unseen_curve(*sides) if has_both else None
+    bias = gamma if gamma is not None else curve.best_gamma if curve else 0.0
     predicted = torch.where(margins.double() > bias, best_seen, best_unseen)
 
     found = {name: torch.empty(0, dtype=torch.float64) for name in ("S", "U", "T1")}
     if answers_seen:
         found["S"] = per_class_accuracy(labels, predicted, labels[~is_unseen].unique())
     if answers_seen and answers_unseen:
-        found["U"] = per_class_accuracy(labels, predicted, dataset.unseen_classes)
+        found["U"] = per_class_accuracy(labels, predicted, labels[is_unseen].unique())
     if answers_unseen:
-        found["T1"] = per_class_accuracy(labels, conventional, dataset.unseen_classes)
+        found["T1"] = per_class_accuracy(labels, conventional, labels[is_unseen].unique())
     scores = {name: values.mean().item() for name, values in found.items() if len(values)}
     if curve:
         scores |= {"H": harmonic_mean(scores["S"], scores["U"]), "AUSUC": curve.area, "gamma": bias}

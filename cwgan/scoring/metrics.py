@@ -12,6 +12,8 @@ def per_class_accuracy(
     labels: Int64[Tensor, " rows"], predictions: Int64[Tensor, " rows"], classes: Int64[Tensor, " classes"]
 ) -> Float64[Tensor, " classes"]:
     """Top-1 accuracy of some classes: the share of each one's rows predicted as it; NaN if it has no row."""
+    if len(classes) == 0:
+        return torch.empty(0, dtype=torch.float64)
     size = int(max(labels.max(), classes.max())) + 1
     hits = torch.bincount(labels[labels == predictions], minlength=size).double()
     return (hits / torch.bincount(labels, minlength=size))[classes]

@@ -46,7 +46,7 @@ def list_classes(result: Evaluation, dataset: GzslDataset) -> list[tuple[str, st
     for label, accuracy in zip(seen, result.seen_accuracy.tolist(), strict=False):
         table.append((dataset.class_names[label], "seen", counts[label], f"{accuracy:.4f}", ""))
     measured = (result.unseen_accuracy.tolist(), result.conventional_accuracy.tolist())
-    for place, label in enumerate(dataset.unseen_classes.tolist()):
+    for place, label in enumerate(label for label in dataset.unseen_classes.tolist() if counts[label]):
         plain, among_unseen = (f"{values[place]:.4f}" if values else "" for values in measured)
         if plain or among_unseen:
             table.append((dataset.class_names[label], "unseen", counts[label], plain, among_unseen))

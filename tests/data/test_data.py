@@ -92,8 +92,12 @@ def test_the_summary_counts_classes_and_rows() -> None:
         ({"labels": changed(LABEL, 2, -1)}, "labels", "class 0", "1 to 6, the classes that have attributes"),
         ({"labels": changed(LABEL, 2, 2**62)}, "labels", f"class {2**62 + 1}", "1 to 6"),
         ({"trainval": EMPTY, "train": EMPTY, "val": EMPTY}, "trainval", "no rows", "at least one row"),
-        ({"test_seen": EMPTY}, "test_seen", "no rows", "at least one row"),
-        ({"test_unseen": EMPTY}, "test_unseen", "no rows", "at least one row"),
+        (
+            {"trainval": rows((*SEEN, *UNSEEN)), "test_seen": EMPTY, "test_unseen": EMPTY},
+            "trainval",
+            "rows of all 6 classes",
+            "a class without any, which is unseen",
+        ),
         ({"test_unseen": torch.tensor([4, 30])}, "test_unseen", "rows 5 to 31", "rows 1 to 30"),
         ({"test_unseen": torch.tensor([-1, 4])}, "test_unseen", "rows 0 to 5", "rows 1 to 30"),
         ({"test_seen": torch.tensor([18, 18])}, "test_seen", "2 rows, of which 1 different", "each row once"),
@@ -333,8 +337,23 @@ def test_one_seen_class_cannot_be_divided() -> None:
 
 def test_training_classes_of_one_row_each_leave_nothing_to_hold_out() -> None:
     scarce = tiny_dataset(trainval=rows(SEEN, 0, 1), train=rows((0, 1, 2), 0, 1), val=rows(VALIDATION, 0, 1))
-    with pytest.raises(InputError, match="test_seen: found no rows"):
+    with pytest.raises(InputError, match="trainval: found one row a class; allowed: more"):
         make_validation_view(scarce, HALF, 0)
+
+
+def test_a_class_with_attributes_and_no_training_row_is_unseen_whatever_test_rows_there_are() -> None:
+    for test_unseen in (rows(UNSEEN), rows((5,)), EMPTY):
+        dataset = tiny_dataset(test_unseen=test_unseen, test_seen=EMPTY)
+        assert (dataset.seen_classes.tolist(), dataset.unseen_classes.tolist()) == ([*SEEN], [*UNSEEN])
+        assert make_validation_view(dataset, HALF, 0).class_names == ("ant", "bee", "cat", "dog")
+
+
+def test_a_fold_is_a_draw_of_its_own_of_as_many_seen_classes_as_are_unseen_of_all() -> None:
+    views = [make_validation_view(tiny_dataset(), HALF, 0, fold) for fold in range(6)]
+    chosen = [tuple(view.class_names[label] for label in view.unseen_classes) for view in views]
+    assert chosen[0] == ("dog",), "fold 0: the files' own"
+    assert {len(names) for names in chosen[1:]} == {round(4 * 2 / 6)}
+    assert len(set(chosen[1:])) > 1
 
 
 # hold_out

@@ -357,17 +357,22 @@ def test_a_label_that_is_no_class_is_refused(tmp_path: Path, group: str, value: 
     refused(folder, tmp_path / "data.h5", f"{group}/Y", f"{value:.15g}", allowed)
 
 
-@pytest.mark.parametrize("key", ["train", "test/seen", "test/unseen"])
-def test_an_empty_split_is_refused(tmp_path: Path, key: str) -> None:
-    def edit(file: h5py.File) -> None:
-        put(f"{key}/X", np.empty((0, 5)))(file)
-        put(f"{key}/Y", np.empty(0))(file)
+def test_no_training_rows_are_refused_and_test_rows_may_be_empty_or_left_out(tmp_path: Path) -> None:
+    def edit(*keys: str) -> Callable[[h5py.File], None]:
+        def empty(file: h5py.File) -> None:
+            for key in keys:
+                put(f"{key}/X", np.empty((0, 5)))(file)
+                put(f"{key}/Y", np.empty(0))(file)
 
-    refused(
-        edited_pair(tmp_path, "data.h5", edit),
-        {"train": "trainval"}.get(key, key.replace("/", "_")),
-        "no rows",
-    )
+        return empty
+
+    refused(edited_pair(tmp_path / "a", "data.h5", edit("train")), "trainval", "no rows")
+    folder = edited_pair(tmp_path / "b", "data.h5", edit("test/unseen"))
+    with h5py.File(folder / "data.h5", "r+") as file:
+        del file["test/seen"]
+    dataset = load_hdf5(folder, "tiny")
+    assert (len(dataset.test_seen), len(dataset.test_unseen)) == (0, 0)
+    assert dataset.unseen_classes.tolist() == list(UNSEEN)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])

@@ -303,9 +303,7 @@ def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path: Path, name: str) -
     refused(tmp_path, tmp_path / name, "nothing there")
 
 
-@pytest.mark.parametrize(
-    "key", ["features", "labels", "att", "trainval_loc", "test_seen_loc", "test_unseen_loc"]
-)
+@pytest.mark.parametrize("key", ["features", "labels", "att", "trainval_loc"])
 def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
     name = "res101.mat" if key in ("features", "labels") else "att_splits.mat"
     refused(write_xlsa17(tmp_path, **{key: None}), tmp_path / name, key, "nothing there")
@@ -481,12 +479,18 @@ def test_a_row_listed_twice_in_a_split_is_refused(tmp_path: Path, key: str) -> N
     )
 
 
-@pytest.mark.parametrize("key", ["trainval", "test_seen", "test_unseen"])
 @pytest.mark.parametrize("shape", [(0, 0), (0, 1), (1, 0)])
-def test_an_empty_split_is_refused(tmp_path: Path, key: str, shape: tuple[int, int]) -> None:
-    refused(
-        write_xlsa17(tmp_path, **{f"{key}_loc": np.ones(shape)}), tmp_path, key, "no rows", "at least one row"
-    )
+def test_no_training_rows_are_refused_and_test_rows_may_be_empty(tmp_path: Path, shape: tuple) -> None:
+    nothing = np.ones(shape)
+    folder = write_xlsa17(tmp_path / "a", trainval_loc=nothing)
+    refused(folder, folder, "trainval", "no rows", "at least one row")
+    folder = write_xlsa17(tmp_path / "b", test_seen_loc=nothing, test_unseen_loc=nothing)
+    assert load_xlsa17(folder, "tiny").unseen_classes.tolist() == list(UNSEEN)
+
+
+def test_test_rows_may_be_left_out(tmp_path: Path) -> None:
+    folder = write_xlsa17(tmp_path, test_seen_loc=None, test_unseen_loc=None)
+    assert load_xlsa17(folder, "tiny").unseen_classes.tolist() == list(UNSEEN)
 
 
 def test_a_class_that_is_seen_and_unseen_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from make_data import LABELS, ROWS, write_xlsa17
 from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
 
 from cwgan.launch import launch
 from cwgan.scoring.comparison import VARIANTS
@@ -101,3 +102,16 @@ def test_the_ablation_trains_every_variant_with_every_seed_under_one_parent() ->
     table = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/ablation.md")
     assert [line.split()[1] for line in table.splitlines()[2:]] == list(VARIANTS)
     assert Path(parent.info.artifact_uri, "ablation.png").is_file()
+
+
+@pytest.mark.filterwarnings("default")
+def test_without_unseen_test_rows_the_road_ends_with_what_can_be_measured(tmp_path: Path) -> None:
+    write_xlsa17(tmp_path / "data", test_unseen_loc=None)
+    given = flags(select="true", folds=2, **{"gan.epochs": 1, "data.path": tmp_path / "data"})
+    assert launch(main.COMMAND, [*given, "--gan.hidden_size", "8"]) == 0
+    (parent,) = runs(None)
+    metrics = parent.data.metrics
+    assert {"S", "val_H", "val_T1"} <= set(metrics)
+    assert not {"U", "H", "T1"} & set(metrics)
+    made = MlflowClient().list_artifacts(parent.info.run_id)
+    assert "summary.md" in {item.path for item in made}

@@ -87,7 +87,7 @@ def road(tmp_path_factory):
 
     def run_stages():
         made.prepare = mlflow_run(folder, "prepare", f"out={pair}")
-        data = (f"data.path={pair}", "data.name=numbers", "run_name=a 'b' $HOME")
+        data = ("config=numbers", f"data.path={pair}", "data.name=numbers", "run_name=a 'b' $HOME")
         made.train_gan = mlflow_run(folder, "train_gan", *PRETRAINED, *GAN, "gan.cycle_weight=0.1", *data)
         made.generate = mlflow_run(folder, "generate", f"gan={made.train_gan.id.upper()} ", *GENERATE)
         synthetic = folder / "mlruns" / "0" / made.generate.id / "artifacts" / "synthetic.h5"

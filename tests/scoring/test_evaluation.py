@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from sklearn.metrics import recall_score
@@ -87,3 +89,14 @@ def test_a_classifier_of_unseen_classes_has_t1_alone(rng: torch.Generator) -> No
 def test_a_classifier_of_seen_classes_has_s_alone(rng: torch.Generator) -> None:
     result = evaluate(answering([0, 1], [[9.0, 0.0], [0.0, 9.0], [0.0, 0.0], [9.0, 0.0]], rng), tiny())
     assert result.scores == {"S": 0.75}
+
+
+def test_what_has_no_test_row_is_not_scored(rng: torch.Generator) -> None:
+    nothing, logits = torch.empty(0, dtype=torch.int64), [[9.0, 0.0, 5.0, 1.0], [0.0, 9.0, 0.0, 1.0]] * 2
+    classifier, whole = answering([0, 1, 2, 3], logits, rng), tiny()
+    assert set(evaluate(classifier, replace(whole, test_unseen=nothing), 0.5).scores) == {"S"}
+    assert set(evaluate(classifier, replace(whole, test_seen=nothing)).scores) == {"U", "T1"}
+    assert evaluate(classifier, replace(whole, test_seen=nothing, test_unseen=nothing)).scores == {}
+    one = replace(whole, test_unseen=torch.tensor([5, 6]))  # of class 2 alone
+    assert one.unseen_classes.tolist() == [2, 3]
+    assert len(evaluate(classifier, one).conventional_accuracy) == 1
