@@ -1,9 +1,10 @@
 # make demo: environment and the main job on built-in data.  make test: environment, checks and tests.
+# make divisions FLO=<folder>: recipes on many divisions of the classes, for docs/results.md.
 PYTHON ?= python3.11
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench divisions clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -24,6 +25,10 @@ lint: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks
+
+divisions: .venv/installed  # hours
+	$(BIN)/python -m benchmarks.divisions --unseen 10 20 50
+	$(if $(FLO),$(BIN)/python -m benchmarks.divisions --data $(FLO))
 
 clean:
 	rm -rf .venv mlruns mlflow.db .pytest_cache .ruff_cache .mypy_cache cwgan.egg-info
