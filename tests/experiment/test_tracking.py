@@ -230,7 +230,7 @@ def test_what_mlflow_run_has_logged_is_not_logged_in_another_spelling(store, tmp
     with started(tmp_path) as run:
         pass
     assert store.get_run(run.run_id).data.params["gan.cycle_weight"] == "0.010"
-    assert store.get_run(run.run_id).data.params["gan.epochs"] == "100"
+    assert store.get_run(run.run_id).data.params["gan.epochs"] == "12"
 
 
 def test_an_experiment_is_chosen_but_not_against_mlflow_run(store, tmp_path, monkeypatch):

@@ -19,7 +19,21 @@ from cwgan.stages.job import PRETRAINED_FILE, SCORES, Job
 from cwgan.stages.train import train
 
 GAN = GanConfig(
-    epochs=6, hidden_size=32, batch_size=16, noise_size=2, generator_lr=3e-3, cycle_weight=0.1, score_every=2
+    **{
+        "epoch_steps": 0,
+        "critic_steps": 1,
+        "snapshots": 1,
+        "beta1": 0.9,
+        "critic_lr": 1e-3,
+        "output": "relu",
+    },
+    epochs=6,
+    hidden_size=32,
+    batch_size=16,
+    noise_size=2,
+    generator_lr=3e-3,
+    cycle_weight=0.1,
+    score_every=2,
 )
 TINY = Config(
     protocol="validation",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from postgres import BINARIES, Postgres, free_port, wait_until
@@ -115,7 +116,9 @@ def test_a_sweep_on_three_machines_survives_a_killed_worker_and_a_lost_database(
     for machine in machines:
         assert machine.wait(300) == (-signal.SIGKILL if machine.pid == killed else 0), said()
 
-    trials = optuna.load_study(study_name="shared", storage=postgres.url("optuna")).get_trials()
+    unpooled = {"poolclass": sqlalchemy.pool.NullPool}  # leaves no connection open
+    storage = optuna.storages.RDBStorage(postgres.url("optuna"), engine_kwargs=unpooled)
+    trials = optuna.load_study(study_name="shared", storage=storage).get_trials()
     finished = [trial for trial in trials if trial.state in DONE]
     (lost,) = [trial for trial in trials if trial.user_attrs.get("run_id") == victim.info.run_id]
     assert len(finished) == TRIALS, said()
