@@ -29,7 +29,7 @@ unseen classes can be answered; AUSUC: area under S over U as a bias on seen cla
 
 
 def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
-    """Run all stages and return the scores; with `select`, choose epoch and bias before.
+    """Run all stages and return the scores; with `select`, choose scaling, epoch and bias before.
 
     The run must be open in this process; `files` may hold the checkpoint "pretrained".
     """
@@ -43,6 +43,7 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
         title = f"select {fold}" if fold else "select"
         with tracking.run(title, half, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
             job = steps.make_job(child, half, load_data(half))
+            print(f"\nselect: {len(histories) + 1} of {len(folds)} divisions. {job.dataset.summarize()}")
             histories.append(steps.score_history(job, files))
             lengths.append(count_epoch_steps(half.gan, len(job.dataset.trainval)))
     choice = choose(histories, round(mean(lengths)))
