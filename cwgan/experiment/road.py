@@ -18,7 +18,7 @@ from cwgan.experiment.steps import Files
 from cwgan.files import write_text
 from cwgan.gan.training import count_epoch_steps
 from cwgan.scoring.comparison import format_table, split_protocols, tabulate_scores
-from cwgan.scoring.selection import choose, final_half, validation_half
+from cwgan.scoring.selection import History, choose, final_half, validation_half
 from cwgan.stages.classify import pick_headline, score_generators, train_classifier
 from cwgan.stages.job import GAN_FILE, Job, load_data
 from cwgan.tracking import Run
@@ -37,13 +37,13 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
         return _run_stages(run, config, files)
     folds = [*range(1, config.folds + 1)] if config.folds > 1 else [0]
     config = _choose_scaling(run, config, folds)
-    histories, lengths = [], []
-    for fold in folds:
+    histories, lengths = list[History](), list[int]()
+    for place, fold in enumerate(folds, start=1):
         half = validation_half(config, fold)
         title = f"select {fold}" if fold else "select"
         with tracking.run(title, half, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
             job = steps.make_job(child, half, load_data(half))
-            print(f"\nselect: {len(histories) + 1} of {len(folds)} divisions. {job.dataset.summarize()}")
+            print(f"\nselect, division {place} of {len(folds)}: {job.dataset.summarize()}")
             histories.append(steps.score_history(job, files))
             lengths.append(count_epoch_steps(half.gan, len(job.dataset.trainval)))
     choice = choose(histories, round(mean(lengths)))
