@@ -159,3 +159,10 @@ def test_conda_yaml_and_pyproject_pin_the_same_versions():
 def test_mlproject_offers_every_entry_point_and_no_other():
     declared = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
     assert sorted(declared) == ENTRY_POINTS
+
+
+def test_mlproject_gives_no_parameter_a_value_of_its_own():
+    """Else `mlflow run -P data.path=<folder>` would get the preset of the built-in data."""
+    declared = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
+    given = {name: point.get("parameters", {}) for name, point in declared.items()}
+    assert all(kind == "string" for parameters in given.values() for kind in parameters.values())
