@@ -167,16 +167,13 @@ ALLOWED = {
 """What every parameter takes, in words, by its dotted name."""
 
 
-def _say_default(command: Command) -> str:
-    return f"the defaults, for built-in data {command.config}" if command.config else "none"
-
-
 def _make_parser(command: Command) -> ArgumentParser:
     parser = ArgumentParser(description=command.help, allow_abbrev=False, exit_on_error=False)
     parser.prog = f"python -m entrypoints.{command.name}"
     parser.usage = "%(prog)s [--parameter value ...]"
+    preset = f"the defaults, for built-in data {command.config}" if command.config else "none"
     own = {
-        "config": f"preset in configs/, or a YAML file; empty: {_say_default(command)}",
+        "config": f"preset in configs/, or a YAML file; empty: {preset}",
         "variant": "loss variant in configs/, or a YAML file; empty: none, as cycle_wgan",
         **command.references,
     }

@@ -103,6 +103,10 @@ class GzslDataset:
     def _row_prints(self) -> list[bytes]:
         return [fingerprint(row) for row in self.features.contiguous().numpy()]
 
+    def in_file_units(self, features: Float32[Tensor, "*any features"]) -> Float32[Tensor, "*any features"]:
+        """Return scaled features in the units of the files."""
+        return features if self.divisor is None else features * self.divisor
+
     def summarize(self) -> str:
         """Return one line that says what is in it."""
         classes = f"{len(self.seen_classes)} seen + {len(self.unseen_classes)} unseen classes"

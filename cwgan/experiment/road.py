@@ -12,15 +12,16 @@ from statistics import mean
 from cwgan import tracking
 from cwgan.command_line import STAGE_SECTIONS, override
 from cwgan.config import Config
+from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.experiment import steps
 from cwgan.experiment.steps import Files
 from cwgan.files import write_text
 from cwgan.gan.training import count_epoch_steps
 from cwgan.scoring.comparison import format_table, split_protocols, tabulate_scores
-from cwgan.scoring.selection import History, choose, final_half, validation_half
+from cwgan.scoring.selection import Choice, History, choose, final_half, validation_half
 from cwgan.stages.classify import pick_headline, score_generators, train_classifier
-from cwgan.stages.job import GAN_FILE, Job, load_data
+from cwgan.stages.job import GAN_FILE, Job, read_data, view_data
 from cwgan.tracking import Run
 
 GATHERED = (".png", ".json", ".csv")  # kinds of files of the stages that are copied to their parent run
@@ -35,18 +36,7 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
     """
     if not config.select or config.protocol == "validation":
         return _run_stages(run, config, files)
-    folds = [*range(1, config.folds + 1)] if config.folds > 1 else [0]
-    config = _choose_scaling(run, config, folds)
-    histories, lengths = list[History](), list[int]()
-    for place, fold in enumerate(folds, start=1):
-        half = validation_half(config, fold)
-        title = f"select {fold}" if fold else "select"
-        with tracking.run(title, half, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
-            job = steps.make_job(child, half, load_data(half))
-            print(f"\nselect, division {place} of {len(folds)}: {job.dataset.summarize()}")
-            histories.append(steps.score_history(job, files))
-            lengths.append(count_epoch_steps(half.gan, len(job.dataset.trainval)))
-    choice = choose(histories, round(mean(lengths)))
+    config, choice = _select(run, config, files)
     selected = {**choice.scores, "selected_epoch": float(choice.epoch)}
     run.log_scores(selected)
     scores = {**selected, **_run_stages(run, final_half(config, choice), files)}
@@ -54,20 +44,45 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
     return scores
 
 
-def _choose_scaling(run: Run, config: Config, folds: Sequence[int]) -> Config:
-    """Return the configuration with the scaling of higher AUSUC on validation classes, without a GAN."""
-    if config.data.scaling != "auto":
-        return config
-    areas = {}
-    for scaling in ("overall", "per_feature"):
+def _select(run: Run, config: Config, files: Files) -> tuple[Config, Choice]:
+    """Score divisions of the seen classes; return the configuration with its scaling, and the choice."""
+    folds = [*range(1, config.folds + 1)] if config.folds > 1 else [0]
+    whole = read_data(validation_half(config))
+    config, without_gan = _score_without_gan(run, config, folds, whole)
+    histories, lengths = list[History](), list[int]()
+    for place, (fold, scores) in enumerate(zip(folds, without_gan, strict=True), start=1):
+        half = validation_half(config, fold)
+        title = f"select {fold}" if fold else "select"
+        with tracking.run(title, half, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
+            job = steps.make_job(child, half, view_data(half, whole))
+            print(f"\nselect, division {place} of {len(folds)}: {job.dataset.summarize()}")
+            histories.append(steps.score_history(job, files, scores))
+            lengths.append(count_epoch_steps(half.gan, len(job.dataset.trainval)))
+    return config, choose(histories, round(mean(lengths)))
+
+
+def _score_without_gan(
+    run: Run, config: Config, folds: Sequence[int], whole: GzslDataset
+) -> tuple[Config, list[dict[str, float]]]:
+    """Return the configuration with the scaling of higher mean AUSUC without a GAN, and the scores under it.
+
+    There is a set of scores for each division, empty where neither scaling nor `generate.source` needs them.
+    """
+    is_open = config.data.scaling == "auto"
+    if not is_open and config.generate.source == "gan":
+        return config, [{} for _ in folds]
+    scored = dict[str, list[dict[str, float]]]()
+    for scaling in ("overall", "per_feature") if is_open else (config.data.scaling,):
         tried = override(config, {"data.scaling": scaling, "generate.source": "means"})
         halves = [validation_half(tried, fold) for fold in folds]
-        areas[scaling] = mean(score_generators(half, load_data(half), [])["val_AUSUC"] for half in halves)
+        scored[scaling] = [score_generators(half, view_data(half, whole), []) for half in halves]
+    areas = {scaling: mean(each["val_AUSUC"] for each in found) for scaling, found in scored.items()}
     best = max(areas, key=lambda scaling: areas[scaling])
-    run.log_scores({f"scaling/{scaling}/val_AUSUC": area for scaling, area in areas.items()})
-    shown = ", ".join(f"{scaling} {100 * area:.1f} %" for scaling, area in areas.items())
-    print(f"data.scaling={best}: AUSUC on validation classes without a GAN: {shown}")
-    return override(config, {"data.scaling": best})
+    if is_open:
+        run.log_scores({f"scaling/{scaling}/val_AUSUC": area for scaling, area in areas.items()})
+        shown = ", ".join(f"{scaling} {100 * area:.1f} %" for scaling, area in areas.items())
+        print(f"data.scaling={best}: AUSUC on validation classes without a GAN: {shown}")
+    return override(config, {"data.scaling": best}), scored[best]
 
 
 def show_table(run: Run, name: str, table: str) -> None:

@@ -81,14 +81,12 @@ def train_and_draw(job: Job, files: Files) -> History:
     return curves
 
 
-def score_history(job: Job, files: Files) -> History:
-    """Score on validation classes whatever `generate.source` allows; what needs no GAN is epoch 0."""
+def score_history(job: Job, files: Files, without_gan: Mapping[str, float]) -> History:
+    """Score on validation classes whatever `generate.source` allows; the scores without a GAN are epoch 0."""
     source, history = job.config.generate.source, dict[str, list[tuple[int, float]]]()
     if source != "gan":
-        config = override(job.config, {"generate.source": "means"})
-        scores = classify.score_generators(config, job.dataset, [])
-        job.log(scores, 0)
-        history = {name: [(0, value)] for name, value in scores.items()}
+        job.log(without_gan, 0)
+        history = {name: [(0, value)] for name, value in without_gan.items()}
     curves = train_and_draw(job, files) if source != "means" else {}
     return {name: [*history.get(name, []), *curves.get(name, [])] for name in {**history, **curves}}
 

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from cwgan.gan.shapes import Chunks, ClassAttributes, ClassMeans, Features, Labels, RowLabels
+from cwgan.gan.synthesis import CHUNK
 
 
 def predict_means(
@@ -60,6 +61,6 @@ def transfer_spread(
 
     Features and labels are those of the training rows. This is what a generator has to be better than.
     """
-    for part in wanted.split(1024):
+    for part in wanted.split(CHUNK):
         rows = torch.randint(len(features), (len(part),), generator=rng)
         yield means[part] + features[rows] - means[labels[rows]]

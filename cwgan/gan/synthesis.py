@@ -84,7 +84,7 @@ def write_synthetic(
         attributes = file.create_dataset("train/A/continuous", (rows, attribute_size), np.float32)
         for chunk in chain(real_chunks, chunks):
             stop = start + len(chunk)
-            features[start:stop] = (chunk if dataset.divisor is None else chunk * dataset.divisor).numpy()
+            features[start:stop] = dataset.in_file_units(chunk).numpy()
             attributes[start:stop] = dataset.attributes[all_labels[start:stop]].numpy()
             start = stop
         for key, value in info.items():

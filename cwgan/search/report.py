@@ -24,7 +24,8 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
 
     Returns the answer, to be printed. `config` is what the search started from.
     """
-    trials, best = study.list_trials(), find_best_trial(study.list_trials())
+    trials = study.list_trials()
+    best = find_best_trial(trials)
     # A GAN is trained once on every machine that tried a setting of it.
     notes = [trial.user_attrs for trial in trials if "gan" in trial.user_attrs]
     places = {(note["gan"], note["worker"].rpartition(":")[0]) for note in notes}

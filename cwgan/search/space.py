@@ -19,9 +19,10 @@ COUNT = "generate.counts"
 AFTER_THE_GAN = ("generate.", "classifier.")  # settings that differ in nothing else share one GAN
 SECTIONS = ("data.", "monitor.", "regressor.", "gan.", "generate.", "classifier.")
 FIXED = (
-    *("data.path", "data.name", "data.attributes", "data.seed", "data.holdout", "monitor.train"),
-    *("monitor.save.", "regressor.train", "regressor.save.", "gan.train", "gan.save.", "gan.score_every"),
-    *("generate.domain", "generate.merge", "generate.npy", "classifier.domain", "classifier.gamma"),
+    *("data.path", "data.name", "data.attributes", "data.seed", "data.holdout", "data.fold"),
+    *("data.other_split", "monitor.train", "monitor.save.", "regressor.train", "regressor.save."),
+    *("gan.train", "gan.save.", "gan.score_every", "generate.domain", "generate.merge", "generate.npy"),
+    *("classifier.domain", "classifier.gamma"),
 )
 """Parameters that decide what is measured rather than how well, or that a search chooses by itself."""
 FORMS = "{low: number, high: number, log: true or false}, or {choices: [values]}"

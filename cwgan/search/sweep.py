@@ -25,7 +25,16 @@ from cwgan.stages.job import load_data
 
 NOT_DECIDING = (
     *("data.path", "data.name", "data.attributes", "threads", "device", "experiment", "run_name", "seeds"),
-    *("select", "protocol", "sweep.trials", "sweep.space", "sweep.workers", "sweep.study", "sweep.storage"),
+    *(
+        "select",
+        "folds",
+        "protocol",
+        "sweep.trials",
+        "sweep.space",
+        "sweep.workers",
+        "sweep.study",
+        "sweep.storage",
+    ),
     *("sweep.folder", "sweep.heartbeat", "sweep.final"),
 )
 """Parameters that may differ between the commands of one study; the digest stands for the data."""

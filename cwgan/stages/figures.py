@@ -102,7 +102,7 @@ def draw_imagined(path: Path, rows: AllFeatures, dataset: GzslDataset, height: i
     for column, label in enumerate(classes):
         real = dataset.features[dataset.test_unseen[dataset.labels[dataset.test_unseen] == label][0]]
         for row, features in enumerate([real, *rows[column * samples :][:samples]]):
-            pixels = features if dataset.divisor is None else features * dataset.divisor
+            pixels = dataset.in_file_units(features)
             image = torch.cat([*pixels.reshape(2, height, width)], dim=1).numpy()
             extent = (column + gap, column + 1 - gap, row + 1 - gap, row + gap)
             axes.imshow(image, cmap="gray_r", vmin=0, vmax=1, aspect="auto", extent=extent)

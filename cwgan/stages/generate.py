@@ -60,18 +60,17 @@ def make_all_rows(
     """Return the labels of all synthetic rows, and the rows by chunks, moved to predicted means if wanted."""
     options = config.generate
     wanted = synthesis.synthetic_labels(options.domain, options.counts, dataset)
-    real = dataset.features[dataset.trainval], dataset.labels[dataset.trainval]
-    if options.source == "means":
-        means = predict_means(*real, dataset.attributes, options.mean_ridge)
-        return wanted, transfer_spread(*real, means, wanted, stage_rng(config.seed, "generate"))
 
     def make() -> tuple[RowLabels, Chunks]:
         return synthesize_from(generators, dataset.attributes, wanted, stage_rng(config.seed, "generate"))
 
-    labels, chunks = make()
-    if not options.mean_correction:
-        return labels, chunks
+    if options.source != "means" and not options.mean_correction:
+        return make()
+    real = dataset.features[dataset.trainval], dataset.labels[dataset.trainval]
     means = predict_means(*real, dataset.attributes, options.mean_ridge)
+    if options.source == "means":
+        return wanted, transfer_spread(*real, means, wanted, stage_rng(config.seed, "generate"))
+    labels, chunks = make()
     shifts = options.mean_correction * find_shifts(means, labels, make()[1])
     return labels, move(labels, chunks, shifts)
 

@@ -81,14 +81,24 @@ class Job:
 
 
 def load_data(config: Config) -> GzslDataset:
-    """Set up threads and precision, then read the data set and scale it.
+    """Set up threads and precision, then read the data set as a run of this configuration works on it."""
+    return view_data(config, read_data(config))
 
-    Under the validation protocol the test rows are never looked at, and dropped.
+
+def read_data(config: Config) -> GzslDataset:
+    """Set up threads and precision, then read the data set as its files hold it.
+
+    Under the validation protocol the test rows are never looked at.
     """
     set_up(config.threads, config.precision)
     data, conceals = config.data, config.protocol == "validation"
-    dataset = load_dataset(data.path, data.name, data.attributes, data.att_type, data.seed, conceals)
-    if conceals:
+    return load_dataset(data.path, data.name, data.attributes, data.att_type, data.seed, conceals)
+
+
+def view_data(config: Config, dataset: GzslDataset) -> GzslDataset:
+    """Return a data set as a run works on it: scaled, and without test rows under the validation protocol."""
+    data = config.data
+    if config.protocol == "validation":
         dataset = make_validation_view(dataset, data.holdout, data.seed, data.fold)
     return scale(dataset, data.scaling, data.attribute_norm)
 

@@ -16,8 +16,8 @@ FORMS = "{low: number, high: number, log: true or false}, or {choices: [values]}
 ORDER, SEVERAL = "low below high, and low above 0 with log", "at least two, all different"
 SHAPELESS = """3; null; {low: 1}; {low: 1, high: 2, step: 1}; {low: 1, high: 2, log: 1}; {choices: 3}; \
 {low: 1, high: 2, choices: [1, 2]}"""
-OF_THE_RUN = """data.path data.holdout gan.save.every monitor.save.epochs gan.train gan.score_every gan seed
-seeds generate.domain classifier.gamma classifier.domain protocol device sweep.trials"""
+OF_THE_RUN = """data.path data.holdout data.fold gan.save.every monitor.save.epochs gan.train gan.score_every
+gan seed seeds generate.domain classifier.gamma classifier.domain protocol device sweep.trials"""
 
 
 def read(folder, text):
