@@ -8,7 +8,6 @@ Run: python -m benchmarks.divisions [--data <folder>] [--unseen 12 20 40 51] [--
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import subprocess
@@ -18,13 +17,11 @@ import time
 from pathlib import Path
 from statistics import mean
 
-import torch
-
 from benchmarks.timing import machine
 from cwgan.command_line import from_dict
-from cwgan.data.dataset import GzslDataset, hold_out
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.sources import load_dataset
+from cwgan.data.views import redivide
 from cwgan.gan.checkpoint import load_checkpoint, load_classifier
 from cwgan.scoring.comparison import format_table
 from cwgan.scoring.evaluation import evaluate
@@ -36,20 +33,9 @@ ROWS = {
     "no GAN": {"variant": "no_gan"},
     "no mean correction": {"generate.mean_correction": 0, "generate.source": "gan"},
     "xian2018": {"variant": "xian2018"},
+    "ESZSL": {"variant": "eszsl"},
 }
 NAMES = ("S", "U", "H", "T1", "AUSUC", "gap", "minutes")
-
-
-def divide(dataset: GzslDataset, unseen_count: int, draw: int) -> GzslDataset:
-    """Return the data set with other unseen classes, and a fifth of every seen class's rows as test rows."""
-    rng = torch.Generator().manual_seed(draw)
-    unseen = torch.randperm(dataset.class_count, generator=rng)[:unseen_count]
-    rows = torch.cat([dataset.trainval, dataset.test_seen, dataset.test_unseen]).sort().values
-    is_unseen = torch.isin(dataset.labels[rows], unseen)
-    trainval, test_seen = hold_out(dataset.labels, rows[~is_unseen], 0.2, rng)
-    none = trainval[:0]
-    splits = {"trainval": trainval, "train": none, "val": none, "test_seen": test_seen}
-    return dataclasses.replace(dataset, **splits, test_unseen=rows[is_unseen])
 
 
 def measure(data: Path, seed: int, flags: dict[str, object], folder: Path) -> dict[str, float]:
@@ -91,7 +77,7 @@ def main() -> None:
         for draw in range(given.draws):
             with tempfile.TemporaryDirectory() as place:
                 data = Path(place) / f"{whole.class_count - unseen} + {unseen}, draw {draw}"
-                save_hdf5(divide(whole, unseen, draw), data)
+                save_hdf5(redivide(whole, draw, 0.2, unseen), data)
                 for row in given.rows:
                     found = []
                     for seed in given.seeds:

@@ -22,6 +22,7 @@ SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if is_dat
 STAGE_SECTIONS = ("data", "monitor", "regressor", "gan", "generate", "classifier")
 KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text, in quotes"}
 KINDS[list[int]] = "a list of whole numbers, as [200] or [1200,300]"
+KINDS[list[str]] = "a list of names, as [defaults,no_gan]"
 
 
 @dataclass(frozen=True)

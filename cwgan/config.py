@@ -25,8 +25,9 @@ class DataConfig(Section, section="data."):
         "better, else overall); min_max: each feature to 0..1; unit_norm: each row to norm 1"
     )  # fmt: skip
     attribute_norm: float = option(4.0, "centre attributes, scale to this RMS norm; 0: no", at_least=0)
-    holdout: float = option(0.2, "validation protocol: share of seen rows that score S", above=0, below=1)
+    holdout: float = option(0.2, "validation, division: share of seen rows that score S", above=0, below=1)
     fold: int = option(0, "validation classes: 0: the files' own; else this draw of seen ones", at_least=0)
+    division: int = option(0, "unseen classes: 0: the files' own; else this draw of all", at_least=0)
     seed: int = option(0, "seed of the built-in data and validation split", at_least=0, at_most=2**63 - 1)
     other_split: bool = option(False, "evaluate: accept a classifier that learnt from another split")
 
@@ -153,8 +154,11 @@ class GenerateConfig(Section, section="generate."):
 
 @dataclass(frozen=True)
 class ClassifierConfig(SoftmaxConfig, FitConfig, section="classifier."):
-    """The final softmax classifier."""
+    """The final classifier."""
 
+    method: Literal["softmax", "eszsl"] = option(
+        "softmax", "eszsl: in closed form from real rows alone, its penalties chosen on seen classes"
+    )
     epochs: int = option(20, "passes over the training rows", unit="epochs", at_least=1)
     batch_size: int = option(512, "rows per step", unit="rows", at_least=1)
     lr: float = option(1e-3, "Adam's learning rate in the first epoch", above=0)
@@ -200,6 +204,10 @@ class Config(Section):
         "train on trainval, score test rows; validation: hold out validation classes, see no test row",
     )
     seeds: list[int] = option([], "main, ablation: run once per seed and average; empty: `seed`", at_least=0)
+    variants: list[str] = option(
+        [], "ablation: layers side by side, the first to compare with; 'defaults': none; empty: loss variants"
+    )
+    divisions: list[int] = option([], "ablation: the values of data.division, as [0,1,2]", at_least=0)
     select: bool = option(True, "main, ablation: choose epoch and gamma on validation classes first")
     folds: int = option(3, "select: draws of validation classes, whose choices are averaged", at_least=1)
     threads: int = option(0, "CPU threads; 0: one per core; take 1 for several runs at once", at_least=0)

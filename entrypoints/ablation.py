@@ -1,4 +1,4 @@
-"""Train the five loss variants over several seeds: does the cycle loss help, and by how much?"""
+"""Train variants over several seeds and divisions of the classes: what does a part of the recipe add?"""
 
 import sys
 
@@ -7,8 +7,8 @@ from cwgan.launch import launch
 
 COMMAND = Command(
     "ablation",
-    "Train the variants wgan, clswgan, cycle_wgan, cycle_clswgan and cycle_uwgan over seeds (0, 1, 2); "
-    "one table, one bar chart.",
+    "Run variants, by default wgan, clswgan, cycle_wgan, cycle_clswgan and cycle_uwgan, over seeds (0, 1, 2) "
+    "and divisions of the classes; two tables, one with paired tests, and one bar chart.",
     STAGE_SECTIONS,
     config="numbers",
     work="cwgan.experiment.side_by_side:run_ablation",

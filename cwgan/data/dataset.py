@@ -170,59 +170,6 @@ class GzslDataset:
                 yield field, f"NaN or infinity in {len(bad)} rows, first row {bad[0] + 1}", "finite numbers"
 
 
-def make_validation_view(dataset: GzslDataset, holdout: float, seed: int, fold: int = 0) -> GzslDataset:
-    """Return the data set of the validation protocol, which holds no test row.
-
-    `val` becomes `test_unseen`, rows held out of each class of `train` become `test_seen`, and the others
-    `trainval`; `hold_out` divides them by the share `holdout`. Other classes leave the label space. For a
-    `fold` above 0, or if the files name no validation classes, seen classes are drawn: as large a share of
-    them as the unseen ones are of all. InputError if there are too few classes to draw from, or no class with
-    a row to spare.
-    """
-    rng = torch.Generator().manual_seed((seed + 1_000_003 * fold) % 2**63)
-    train, val = dataset.train, dataset.val
-    if fold or len(val) == 0:
-        seen = dataset.seen_classes
-        if len(seen) < 2:
-            raise InputError(dataset.source, "trainval", "one class", "two or more, to validate on some")
-        share = len(dataset.unseen_classes) / dataset.class_count
-        count = min(max(1, round(len(seen) * share)), len(seen) - 1)
-        chosen = seen[torch.randperm(len(seen), generator=rng)[:count]]
-        held = torch.isin(dataset.labels[dataset.trainval], chosen)
-        train, val = dataset.trainval[~held], dataset.trainval[held]
-    kept, scored = hold_out(dataset.labels, train, holdout, rng)
-    if len(scored) == 0:
-        raise InputError(dataset.source, "trainval", "one row a class", "more, to hold some out and score S")
-    classes = dataset.labels[torch.cat([train, val])].unique()
-    position = torch.full((dataset.class_count,), -1).scatter_(0, classes, torch.arange(len(classes)))
-    rows = torch.cat([kept, scored, val])
-    trainval, test_seen, test_unseen = torch.arange(len(rows)).split([len(kept), len(scored), len(val)])
-    tensors = dataset.features[rows], position[dataset.labels[rows]], dataset.attributes[classes]
-    names = tuple(dataset.class_names[label] for label in classes.tolist())
-    splits = trainval, trainval[:0], trainval[:0], test_seen, test_unseen
-    return GzslDataset(f"{dataset.name} (validation)", dataset.source, *tensors, names, *splits, origins=rows)
-
-
-def hold_out(
-    labels: Int64[Tensor, " rows"], index: Int64[Tensor, " chosen"], share: float, rng: torch.Generator
-) -> tuple[Int64[Tensor, " kept"], Int64[Tensor, " held"]]:
-    """Divide the rows `index`, class by class, into kept and held-out ones, both ascending.
-
-    `share`, 0 to 1, of each class is held out, at least one row and never all; 0 holds out nothing. `labels`
-    are those of the whole data set.
-    """
-    if share == 0:
-        return index.sort().values, index[:0]
-    index = index[torch.randperm(len(index), generator=rng)]
-    of_row, kept, held = labels[index], [], []
-    for label in of_row.unique():
-        rows = index[of_row == label]
-        count = min(max(1, round(len(rows) * share)), len(rows) - 1)
-        held.append(rows[:count])
-        kept.append(rows[count:])
-    return torch.cat(kept).sort().values, torch.cat(held).sort().values
-
-
 def binarize(attributes: Float32[Tensor, "classes attributes"]) -> Float32[Tensor, "classes attributes"]:
     """Return 1 where an attribute reaches the mean of all entries, else 0 (the original data preparation)."""
     return (attributes >= attributes.double().mean()).float()

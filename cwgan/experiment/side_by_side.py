@@ -1,40 +1,44 @@
-"""Several roads under one run: over seeds, and over loss variants."""
+"""Several roads under one run: over seeds, over variants, and over divisions of the classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import chain
 
 from cwgan import tracking
 from cwgan.command_line import STAGE_SECTIONS, override
 from cwgan.config import Config
 from cwgan.experiment.road import run_road, say_where, show_table
 from cwgan.experiment.steps import Files
-from cwgan.scoring import comparison
-from cwgan.scoring.comparison import Spread, split_protocols, tabulate_scores, to_metrics
+from cwgan.scoring.comparison import (
+    Scores,
+    list_variants,
+    split_protocols,
+    spread,
+    tabulate_scores,
+    to_metrics,
+)
+from cwgan.scoring.paired import tabulate_pairs
 from cwgan.stages.figures import draw_variants
 from cwgan.tracking import Run
 
-Spreads = dict[str, dict[str, Spread]]
 
-
-def run_side_by_side(run: Run, configs: Mapping[str, Config], seeds: Sequence[int], files: Files) -> Spreads:
-    """Go the whole road with every configuration and every seed; return the scores' spread over the seeds.
+def run_seeds(run: Run, name: str, config: Config, seeds: Sequence[int], files: Files) -> list[Scores]:
+    """Go the whole road with every seed; return the scores of each.
 
     The run, open in this process, becomes the parent of runs named "<name> seed <seed>".
     """
-    spreads = {}
-    for name, config in configs.items():
-        scores = []
-        for seed in seeds:
-            seeded, title = override(config, {"seed": seed, "seeds": []}), f"{name} seed {seed}".strip()
-            with tracking.run(title, seeded, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
-                scores.append(run_road(child, seeded, files))
-        spreads[name] = comparison.spread(scores)
-    return spreads
+    scores = list[Scores]()
+    for seed in seeds:
+        seeded = override(config, {"seed": seed, "seeds": [], "variants": [], "divisions": []})
+        title = f"{name} seed {seed}".strip()
+        with tracking.run(title, seeded, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
+            scores.append(run_road(child, seeded, files))
+    return scores
 
 
 def run_main(run: Run, config: Config, files: Files) -> None:
     """Go the whole road once, or once per seed, and print where to look."""
     if config.seeds:
-        spreads = run_side_by_side(run, {"": config}, config.seeds, files)[""]
+        spreads = spread(run_seeds(run, "", config, config.seeds, files))
         run.log_scores(to_metrics(spreads))
         rows = split_protocols(spreads)
         show_table(run, "summary.md", tabulate_scores(f"{len(config.seeds)} seeds", rows))
@@ -44,12 +48,20 @@ def run_main(run: Run, config: Config, files: Files) -> None:
 
 
 def run_ablation(run: Run, config: Config, files: Files) -> None:
-    """Go the whole road with every loss variant and every seed; one table, one bar chart."""
-    seeds = config.seeds or [0, 1, 2]
-    spreads: Spreads = {}
-    for variant, changed in comparison.list_variants(config).items():
-        spreads |= run_side_by_side(run, {variant: changed}, seeds, files)
+    """Go the whole road with every variant, division and seed; two tables, one bar chart."""
+    seeds, divisions = config.seeds or [0, 1, 2], config.divisions or [config.data.division]
+    found, spreads = dict[str, list[list[Scores]]](), {}
+    for variant, changed in list_variants(config).items():
+        found[variant] = []
+        for division in divisions:
+            title = f"{variant} division {division}" if len(divisions) > 1 else variant
+            divided = override(changed, {"data.division": division})
+            found[variant].append(run_seeds(run, title, divided, seeds, files))
+        spreads[variant] = spread([*chain(*found[variant])])
         run.log_scores(to_metrics(spreads[variant], f"{variant}/"))
     rows = {variant: row for variant, each in spreads.items() for row in split_protocols(each).values()}
     draw_variants(run.folder / "ablation.png", spreads)
-    show_table(run, "ablation.md", tabulate_scores(f"{len(seeds)} seeds", rows))
+    head = f"{len(seeds)} seeds" if len(divisions) == 1 else f"{len(divisions)} divisions, {len(seeds)} seeds"
+    show_table(
+        run, "ablation.md", "\n".join(filter(None, [tabulate_scores(head, rows), tabulate_pairs(found)]))
+    )

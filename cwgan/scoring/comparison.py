@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from cwgan.command_line import find_layer, flatten, override, read_layer
 from cwgan.config import Config
+from cwgan.errors import InputError
 
 VARIANTS = ("wgan", "clswgan", "cycle_wgan", "cycle_clswgan", "cycle_uwgan")
 SHOWN = ("S", "U", "H", "T1", "AUSUC", "raw_S", "raw_U", "raw_H", "gamma")
@@ -40,9 +41,16 @@ def to_metrics(spreads: Mapping[str, Spread], prefix: str = "") -> dict[str, flo
 
 
 def list_variants(config: Config) -> dict[str, Config]:
-    """Return the configuration under each of the five loss variants, whose layers go over it."""
-    paths = {name: find_layer(name, "variant") for name in VARIANTS}
-    return {name: override(config, flatten(read_layer(path)), path) for name, path in paths.items()}
+    """Return the configuration under each of `variants`, whose layers go over it; empty: the loss variants.
+
+    "defaults" stands for the configuration itself. InputError for an unknown layer, or one given twice.
+    """
+    names = config.variants or VARIANTS
+    if len(set(names)) < len(names):
+        raise InputError("configuration", "variants", names, "each layer once")
+    paths = {name: find_layer(name, "variant") for name in names if name != "defaults"}
+    layers = {name: flatten(read_layer(path)) for name, path in paths.items()}
+    return {name: override(config, layers.get(name, {}), paths.get(name)) for name in names}
 
 
 def split_protocols(scores: Mapping[str, Value]) -> dict[str, dict[str, Value]]:

@@ -13,9 +13,9 @@ from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.experiment.road import say_where
-from cwgan.experiment.side_by_side import run_side_by_side
+from cwgan.experiment.side_by_side import run_seeds
 from cwgan.files import write_text
-from cwgan.scoring.comparison import split_protocols, tabulate_scores, to_metrics
+from cwgan.scoring.comparison import split_protocols, spread, tabulate_scores, to_metrics
 from cwgan.scoring.selection import validation_half
 from cwgan.search.report import configure_final, report
 from cwgan.search.space import find_point, read_space
@@ -120,7 +120,8 @@ def train_final(run: tracking.Run, config: Config, study: Study) -> None:
     if best is None or (done.get("trial"), done.get("seeds")) == (best.number, seeds):
         return
     plain = override(config, {"protocol": "final", "select": False})
-    spreads = run_side_by_side(run, {"best": configure_final(plain, best), "default": plain}, seeds, {})
+    configs = {"best": configure_final(plain, best), "default": plain}
+    spreads = {name: spread(run_seeds(run, name, each, seeds, {})) for name, each in configs.items()}
     run.log_scores({**to_metrics(spreads["best"]), **to_metrics(spreads["default"], "default/")})
     rows = {name: split_protocols(each)["test"] for name, each in spreads.items()}
     table = tabulate_scores(f"test rows, seeds {', '.join(map(str, seeds))}", rows)

@@ -18,6 +18,7 @@ from cwgan.gan.shapes import AllFeatures, AllTargets
 from cwgan.gan.supervised import Objective, fit
 from cwgan.gan.synthesis import inspect_synthetic, read_synthetic
 from cwgan.scoring.evaluation import Evaluation, evaluate
+from cwgan.stages.eszsl import fit_eszsl
 from cwgan.stages.generate import make_all_rows
 from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, SCORES, Job, stage_rng
 from cwgan.stages.results import write_results
@@ -111,6 +112,11 @@ def _begin_fit(
     rng = stage_rng(config.seed, "classifier")
     form = options.relu_logits, options.initial_bias
     classifier = SoftmaxClassifier(dataset.feature_size, classes, rng, *form)
+    if options.method == "eszsl":
+        real, share = torch.isin(labels, seen), len(unseen) / dataset.class_count
+        weights = fit_eszsl(features[real], labels[real], dataset.attributes, share, rng)
+        classifier.weight.data.copy_(weights.t()[classes])
+        return classifier, iter(())
     objective: Objective = losses.classification
     if options.loss == "logit_adjusted":
         counts = torch.bincount(labels[rows], minlength=dataset.class_count)[classes].clamp(min=1)

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from cwgan.command_line import to_dict
 from cwgan.config import Config
-from cwgan.data.dataset import GzslDataset, make_validation_view
+from cwgan.data.dataset import GzslDataset
 from cwgan.data.scaling import scale
 from cwgan.data.sources import load_dataset
+from cwgan.data.views import make_validation_view, redivide
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import (
     Checkpoint,
@@ -86,13 +87,15 @@ def load_data(config: Config) -> GzslDataset:
 
 
 def read_data(config: Config) -> GzslDataset:
-    """Set up threads and precision, then read the data set as its files hold it.
+    """Set up threads and precision, then read the data set as its files hold it, or divided as wanted.
 
-    Under the validation protocol the test rows are never looked at.
+    Under the validation protocol the test rows are never looked at, but by `data.division`.
     """
     set_up(config.threads, config.precision)
-    data, conceals = config.data, config.protocol == "validation"
-    return load_dataset(data.path, data.name, data.attributes, data.att_type, data.seed, conceals)
+    data = config.data
+    conceals = config.protocol == "validation" and not data.division
+    dataset = load_dataset(data.path, data.name, data.attributes, data.att_type, data.seed, conceals)
+    return redivide(dataset, data.division, data.holdout) if data.division else dataset
 
 
 def view_data(config: Config, dataset: GzslDataset) -> GzslDataset:

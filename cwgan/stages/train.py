@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cwgan.command_line import override
 from cwgan.config import Config
-from cwgan.data.dataset import hold_out
+from cwgan.data.views import hold_out
 from cwgan.errors import InputError
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import Checkpoint, load_classifier, load_regressor, module_tensors

@@ -19,8 +19,9 @@ from make_data import (
     xlsa17_arrays,
 )
 
-from cwgan.data.dataset import SPLITS, GzslDataset, binarize, hold_out, make_validation_view
+from cwgan.data.dataset import SPLITS, GzslDataset, binarize
 from cwgan.data.hdf5 import load_hdf5, save_hdf5
+from cwgan.data.views import hold_out, make_validation_view
 from cwgan.data.xlsa17 import load_xlsa17
 from cwgan.errors import InputError
 

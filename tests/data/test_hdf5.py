@@ -20,8 +20,9 @@ from make_data import (
     write_xlsa17,
 )
 
-from cwgan.data.dataset import GzslDataset, binarize, make_validation_view
+from cwgan.data.dataset import GzslDataset, binarize
 from cwgan.data.hdf5 import load_hdf5, save_hdf5
+from cwgan.data.views import make_validation_view
 from cwgan.data.xlsa17 import load_xlsa17
 from cwgan.errors import InputError
 

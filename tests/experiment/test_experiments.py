@@ -105,6 +105,26 @@ def test_the_ablation_trains_every_variant_with_every_seed_under_one_parent() ->
 
 
 @pytest.mark.filterwarnings("default")
+def test_the_ablation_takes_named_variants_and_divisions_and_compares_them_in_pairs() -> None:
+    chosen = {"variants": "[defaults,no_gan,eszsl]", "divisions": "[0,1]", "seeds": "[3]"}
+    assert launch(ablation.COMMAND, flags(select="false", **chosen, **{"gan.epochs": 1})) == 0
+    (parent,) = runs(None)
+    names = [f"{variant} division {k} seed 3" for variant in ("defaults", "no_gan", "eszsl") for k in (0, 1)]
+    assert stages(parent) == names
+    hashes = [run.data.tags["data.split_hash"] for run in runs(parent)]
+    assert hashes[0] == hashes[2] and hashes[1] == hashes[3] and hashes[0] != hashes[1]
+    scores = {name: run.data.metrics["T1"] for name, run in zip(names, runs(parent), strict=True)}
+    differences = [
+        scores[f"no_gan division {k} seed 3"] - scores[f"defaults division {k} seed 3"] for k in (0, 1)
+    ]
+    table = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/ablation.md")
+    (line,) = [line for line in table.splitlines() if line.split()[1:2] == ["no_gan"] and " of 2" in line]
+    assert line.split("|")[3].split()[0] == f"{100 * sum(differences) / 2:+.1f}"
+    wins = sum(difference > 0 for difference in differences)
+    assert f"({wins} of 2, p " in line.split("|")[3]
+
+
+@pytest.mark.filterwarnings("default")
 def test_without_unseen_test_rows_the_road_ends_with_what_can_be_measured(tmp_path: Path) -> None:
     write_xlsa17(tmp_path / "data", test_unseen_loc=None)
     given = flags(select="true", folds=2, **{"gan.epochs": 1, "data.path": tmp_path / "data"})

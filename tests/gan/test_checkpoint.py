@@ -7,8 +7,9 @@ from safetensors.torch import save_file
 
 from cwgan.command_line import from_dict, to_dict
 from cwgan.config import Config
-from cwgan.data.dataset import GzslDataset, make_validation_view
+from cwgan.data.dataset import GzslDataset
 from cwgan.data.numbers import load_numbers
+from cwgan.data.views import make_validation_view
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import (
     check_same_classes,

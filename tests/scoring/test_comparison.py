@@ -1,6 +1,9 @@
 from pathlib import Path
 
+import pytest
+
 from cwgan.config import Config, GanConfig
+from cwgan.errors import InputError
 from cwgan.scoring.comparison import (
     VARIANTS,
     Spread,
@@ -40,6 +43,17 @@ def test_a_variant_says_which_terms_there_are_and_the_preset_how_much_the_cycle_
         "cycle_uwgan": (0.5, True, False),
     }
     assert {config.gan.hidden_size for config in configs.values()} == {7}
+
+
+def test_variants_may_be_named_and_defaults_is_the_configuration_itself() -> None:
+    config = Config(variants=["defaults", "eszsl"], gan=GanConfig(hidden_size=7))
+    configs = list_variants(config)
+    assert configs["defaults"] == config
+    assert (configs["eszsl"].classifier.method, configs["eszsl"].gan.hidden_size) == ("eszsl", 7)
+    with pytest.raises(InputError, match="each layer once"):
+        list_variants(Config(variants=["wgan", "wgan"]))
+    with pytest.raises(InputError, match="'nothing'"):
+        list_variants(Config(variants=["nothing"]))
 
 
 def test_a_table_is_in_percent_but_for_gamma() -> None:

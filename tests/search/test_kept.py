@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from cwgan.command_line import flatten, override
 from cwgan.config import ClassifierConfig, Config, GanConfig, GenerateConfig, MonitorConfig, RegressorConfig
-from cwgan.data.dataset import GzslDataset, make_validation_view
+from cwgan.data.dataset import GzslDataset
+from cwgan.data.views import make_validation_view
 from cwgan.errors import InputError
 from cwgan.search.kept import KeptGan, train_and_score
 from cwgan.stages.job import PRETRAINED_FILE, SCORES, Job

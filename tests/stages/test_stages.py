@@ -23,9 +23,10 @@ from cwgan.config import (
     MonitorConfig,
     RegressorConfig,
 )
-from cwgan.data.dataset import GzslDataset, make_validation_view
+from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import load_numbers
+from cwgan.data.views import make_validation_view
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import load_checkpoint, load_classifier, load_generator
 from cwgan.gan.mean_correction import predict_means

@@ -8,8 +8,9 @@ import torch
 
 from cwgan.command_line import override
 from cwgan.config import Config
-from cwgan.data.dataset import GzslDataset, make_validation_view
+from cwgan.data.dataset import GzslDataset
 from cwgan.data.scaling import scale
+from cwgan.data.views import make_validation_view
 from cwgan.gan.checkpoint import load_checkpoint
 from cwgan.gan.snapshots import load_snapshots
 from cwgan.stages.classify import score_generators
