@@ -24,8 +24,36 @@ def test_a_class_between_two_others_is_predicted_between_them_and_at_the_centre_
 
 
 def test_attributes_that_say_nothing_predict_the_centre() -> None:
-    means = predict_means(torch.tensor([[0.0], [4.0]]), torch.tensor([0, 1]), torch.ones(3, 2), 0.1)
-    assert means.flatten().tolist() == [0, 4, 2]
+    for ridge in (0.1, 0.0):
+        means = predict_means(torch.tensor([[0.0], [4.0]]), torch.tensor([0, 1]), torch.ones(3, 2), ridge)
+        assert means.flatten().tolist() == [0, 4, 2]
+    alone = predict_means(torch.tensor([[3.0], [5.0]]), torch.tensor([0, 0]), torch.rand(3, 2))
+    assert alone.flatten().tolist() == [4, 4, 4]
+
+
+def test_the_chosen_penalty_is_strong_where_attributes_say_little_and_weak_where_they_say_all() -> None:
+    rng = torch.Generator().manual_seed(0)
+    attributes, labels = torch.randn(30, 3, generator=rng), torch.arange(24)
+    directions = torch.nn.functional.normalize(attributes - attributes[:24].mean(0), dim=1)
+    told, noise = directions @ torch.randn(3, 5, generator=rng), torch.randn(30, 5, generator=rng)
+
+    def miss(means: torch.Tensor, ridge: float) -> float:
+        return (predict_means(means[:24], labels, attributes, ridge) - means)[24:].square().mean().item()
+
+    assert miss(told, 0.0) <= miss(told, 0.03) < miss(told, 3.0) / 10
+    assert miss(noise, 0.0) < miss(noise, 0.03)
+
+
+def test_attributes_are_half_whitened_where_that_predicts_better() -> None:
+    rng = torch.Generator().manual_seed(0)
+    hidden = torch.nn.functional.normalize(torch.randn(60, 6, generator=rng), dim=1)
+    attributes = hidden * torch.tensor([9.0, 9.0, 1.0, 1.0, 1.0, 1.0])
+    means = hidden[:, 2:] @ torch.randn(4, 5, generator=rng)
+    predicted = {
+        ridge: predict_means(means[:50], torch.arange(50), attributes, ridge) for ridge in (0.0, 0.1)
+    }
+    misses = {ridge: (found - means)[50:].square().mean().item() for ridge, found in predicted.items()}
+    assert misses[0.0] < misses[0.1] / 2
 
 
 def test_rows_moved_all_the_way_have_the_means_wanted_and_keep_their_spread(rng: torch.Generator) -> None:
