@@ -163,7 +163,9 @@ class ClassifierConfig(SoftmaxConfig, FitConfig, section="classifier."):
     method: Literal["softmax", "eszsl"] = option(
         "softmax", "eszsl: in closed form from real rows alone, its penalties chosen on seen classes"
     )
-    epochs: int = option(20, "passes over the training rows", unit="epochs", at_least=1)
+    epochs: int = option(
+        0, "passes over the training rows; 0: select takes the best of several, else 20", at_least=0
+    )
     batch_size: int = option(512, "rows per step", unit="rows", at_least=1)
     lr: float = option(1e-3, "Adam's learning rate in the first epoch", above=0)
     beta1: float = option(0.5, "Adam's decay of the first moment", at_least=0, below=1)

@@ -25,6 +25,8 @@ from cwgan.stages.job import GAN_FILE, Job, read_data, view_data
 from cwgan.tracking import Run
 
 GATHERED = (".png", ".json", ".csv")  # kinds of files of the stages that are copied to their parent run
+TRIED = {"data.scaling": ("overall", "per_feature"), "classifier.epochs": (10, 30, 100)}
+"""What select tries for a parameter that is left to it, in this order, until one value is no better."""
 LEGEND = """S, U: mean accuracy per seen and per unseen class; H: their harmonic mean; T1: as U, when only
 unseen classes can be answered; AUSUC: area under S over U as a bias on seen classes takes every value."""
 
@@ -45,7 +47,7 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
 
 
 def _select(run: Run, config: Config, files: Files) -> tuple[Config, Choice]:
-    """Score divisions of the seen classes; return the configuration with its scaling, and the choice."""
+    """Score divisions of the seen classes; return the configuration with nothing open, and the choice."""
     folds = [*range(1, config.folds + 1)] if config.folds > 1 else [0]
     whole = read_data(validation_half(config))
     config, without_gan = _score_without_gan(run, config, folds, whole)
@@ -64,25 +66,37 @@ def _select(run: Run, config: Config, files: Files) -> tuple[Config, Choice]:
 def _score_without_gan(
     run: Run, config: Config, folds: Sequence[int], whole: GzslDataset
 ) -> tuple[Config, list[dict[str, float]]]:
-    """Return the configuration with the scaling of higher mean AUSUC without a GAN, and the scores under it.
+    """Return the configuration with open parameters of highest mean AUSUC without a GAN, and the scores then.
 
-    There is a set of scores for each division, empty where neither scaling nor `generate.source` needs them.
+    There is a set of scores for each division, empty where nothing is open and `generate.source` needs none.
     """
-    is_open = config.data.scaling == "auto"
-    if not is_open and config.generate.source == "gan":
+
+    def score(tried: Config) -> list[dict[str, float]]:
+        halves = [validation_half(override(tried, {"generate.source": "means"}), fold) for fold in folds]
+        return [score_generators(half, view_data(half, whole), []) for half in halves]
+
+    is_open = {
+        "data.scaling": config.data.scaling == "auto",
+        "classifier.epochs": not config.classifier.epochs,
+    }
+    tried = {name: values for name, values in TRIED.items() if is_open[name]}
+    if not tried and config.generate.source == "gan":
         return config, [{} for _ in folds]
-    scored = dict[str, list[dict[str, float]]]()
-    for scaling in ("overall", "per_feature") if is_open else (config.data.scaling,):
-        tried = override(config, {"data.scaling": scaling, "generate.source": "means"})
-        halves = [validation_half(tried, fold) for fold in folds]
-        scored[scaling] = [score_generators(half, view_data(half, whole), []) for half in halves]
-    areas = {scaling: mean(each["val_AUSUC"] for each in found) for scaling, found in scored.items()}
-    best = max(areas, key=lambda scaling: areas[scaling])
-    if is_open:
-        run.log_scores({f"scaling/{scaling}/val_AUSUC": area for scaling, area in areas.items()})
-        shown = ", ".join(f"{scaling} {100 * area:.1f} %" for scaling, area in areas.items())
-        print(f"data.scaling={best}: AUSUC on validation classes without a GAN: {shown}")
-    return override(config, {"data.scaling": best}), scored[best]
+    config = override(config, {name: values[0] for name, values in tried.items()})
+    scores = score(config)
+    for name, values in tried.items():
+        areas = {values[0]: mean(each["val_AUSUC"] for each in scores)}
+        for value in values[1:]:
+            other = override(config, {name: value})
+            found = score(other)
+            areas[value] = mean(each["val_AUSUC"] for each in found)
+            if max(areas, key=lambda each: areas[each]) != value:
+                break
+            config, scores = other, found
+        run.log_scores({f"{name}/{value}/val_AUSUC": area for value, area in areas.items()})
+        shown = ", ".join(f"{value} {100 * area:.1f} %" for value, area in areas.items())
+        print(f"{name}: AUSUC on validation classes without a GAN: {shown}")
+    return config, scores
 
 
 def show_table(run: Run, name: str, table: str) -> None:

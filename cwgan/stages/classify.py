@@ -3,11 +3,13 @@
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
@@ -23,12 +25,15 @@ from cwgan.stages.generate import make_all_rows
 from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, SCORES, Job, stage_rng
 from cwgan.stages.results import write_results
 
+EPOCHS = 20  # where none are given and none were chosen
+
 
 def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
     """Fit the final classifier on real and synthetic rows, score it, and write it, results and predictions.
 
     InputError if the file is of other sizes, classes or split, or cannot be used as the configuration wants.
     """
+    job = replace(job, config=_fix_epochs(job.config))
     features, labels = _read_rows(job.config, job.dataset, synthetic_file)
     classifier, curve = _begin_fit(job.config, job.dataset, features, labels, synthetic_file)
     job.follow("classifier", curve)
@@ -48,6 +53,7 @@ def evaluate_classifier(job: Job, classifier_file: Path) -> Evaluation:
 
 def score_generators(config: Config, dataset: GzslDataset, generators: list[Generator]) -> dict[str, float]:
     """Synthesize, fit a final classifier and score it, all in memory; return scores by their logged names."""
+    config = _fix_epochs(config)
     made_labels, made = make_all_rows(config, dataset, generators)
     replaces = config.classifier.operation == "replace" and not config.generate.merge
     real = dataset.trainval[:0] if replaces else dataset.trainval
@@ -73,6 +79,11 @@ def pick_headline(scores: Mapping[str, float]) -> dict[str, float]:
     """Return what a person wants to see: S, U, H, T1, AUSUC, and the raw H if a bias was chosen."""
     has_bias = any(pick(scores, ["gamma"]).values())
     return pick(scores, (*HEADLINE, "AUSUC", "raw_H") if has_bias else (*HEADLINE, "AUSUC"))
+
+
+def _fix_epochs(config: Config) -> Config:
+    """Return the configuration with a number of epochs, if that was left to `select`."""
+    return config if config.classifier.epochs else override(config, {"classifier.epochs": EPOCHS})
 
 
 def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[AllFeatures, AllTargets]:

@@ -68,7 +68,8 @@ def stages(parent: Run) -> list[str]:
 
 @pytest.mark.filterwarnings("default")
 def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows() -> None:
-    assert launch(main.COMMAND, flags(select="true", folds=2, seeds="[4,7]", **{"gan.score_every": 1})) == 0
+    given = {"gan.score_every": 1, "generate.source": "gan"}
+    assert launch(main.COMMAND, flags(select="true", folds=2, seeds="[4,7]", **given)) == 0
     (parent,) = runs(None)
     assert stages(parent) == ["seed 4", "seed 7"]
     for child, seed in zip(runs(parent), (4, 7), strict=True):
@@ -122,6 +123,21 @@ def test_the_ablation_takes_named_variants_and_divisions_and_compares_them_in_pa
     assert line.split("|")[3].split()[0] == f"{100 * sum(differences) / 2:+.1f}"
     wins = sum(difference > 0 for difference in differences)
     assert f"({wins} of 2, p " in line.split("|")[3]
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_is_left_to_select_is_chosen_without_a_gan_and_what_is_given_is_not(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    given = {"classifier.epochs": 0, "generate.source": "means", "data.scaling": "per_feature"}
+    assert launch(main.COMMAND, flags(folds=2, **given)) == 0
+    (parent,) = runs(None)
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if "without a GAN" in line]
+    tried = {key: value for key, value in parent.data.metrics.items() if key.endswith("/val_AUSUC")}
+    chosen = int(runs(parent)[-1].data.params["classifier.epochs"])
+    assert tried[f"classifier.epochs/{chosen}/val_AUSUC"] == max(tried.values())
+    assert len(tried) in (2, 3) and line.startswith("classifier.epochs")
+    assert parent.data.metrics["val_AUSUC"] == max(tried.values())
 
 
 @pytest.mark.filterwarnings("default")
