@@ -219,6 +219,9 @@ class Config(Section):
     threads: int = option(0, "CPU threads; 0: one per core; take 1 for several runs at once", at_least=0)
     precision: Literal["float32", "bfloat16"] = option("float32", "operands of matrix products, nothing else")
     device: Literal["auto", "cpu", "cuda"] = option("auto", "where the GAN is trained; auto: on a GPU if any")
+    feature_map: Literal["pca", "tsne"] = option(
+        "pca", "how feature_map.png lays rows out; tsne (scikit-learn) takes seconds more"
+    )
     experiment: str = option("", "MLflow experiment, without `mlflow run`; empty: MLflow's default")
     run_name: str = option("", "name of the run in MLflow; empty: the stage and the data set")
     data: DataConfig = field(default_factory=DataConfig)

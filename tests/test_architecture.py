@@ -28,7 +28,7 @@ FLOORS = (
 OWN_WALL = {
     "mlflow": {"cwgan.tracking"},
     "optuna": {"cwgan.search.study"},
-    "matplotlib": {"cwgan.stages.figures"},
+    "matplotlib": {"cwgan.stages.figures", "cwgan.stages.class_figures"},
 }
 LONG = {"cwgan.search.study", "cwgan.tracking"}
 """Files of more than 250 lines: each is the only one that knows its library."""
@@ -105,7 +105,7 @@ def test_no_file_is_longer_than_250_lines_but_the_two_walls():
 
 
 @pytest.mark.parametrize(("package", "wall"), OWN_WALL.items())
-def test_only_one_module_imports(package, wall):
+def test_only_its_own_wall_imports(package, wall):
     importers = {
         module for module, imports in MODULES.items() if package in {name.split(".")[0] for name in imports}
     }

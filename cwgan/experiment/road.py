@@ -20,7 +20,8 @@ from cwgan.files import write_text
 from cwgan.gan.training import count_epoch_steps
 from cwgan.scoring.comparison import format_table, split_protocols, tabulate_scores
 from cwgan.scoring.selection import Choice, History, choose, final_half, validation_half
-from cwgan.stages.classify import pick_headline, score_generators, train_classifier
+from cwgan.stages.classify import pick_headline, score_generators
+from cwgan.stages.figures import draw_selection
 from cwgan.stages.job import GAN_FILE, Job, read_data, view_data
 from cwgan.tracking import Run
 
@@ -60,7 +61,9 @@ def _select(run: Run, config: Config, files: Files) -> tuple[Config, Choice]:
             print(f"\nselect, division {place} of {len(folds)}: {job.dataset.summarize()}")
             histories.append(steps.score_history(job, files, scores))
             lengths.append(count_epoch_steps(half.gan, len(job.dataset.trainval)))
-    return config, choose(histories, round(mean(lengths)))
+    choice = choose(histories, round(mean(lengths)))
+    draw_selection(run.folder / "selection.png", histories, choice)
+    return config, choice
 
 
 def _score_without_gan(
@@ -145,7 +148,7 @@ def _run_stages(run: Run, config: Config, files: Files) -> dict[str, float]:
     with open_stage("generate", ("data", "generate")) as job:
         synthetic_file = steps.generate_and_draw(job, gan_file)
     with open_stage("train_cls", ("data", "classifier")) as job:
-        scores = steps.report(job, train_classifier(job, synthetic_file))
+        scores = steps.fit_and_draw(job, synthetic_file)
     run.log_scores({**scores, **{f"seconds/{name}": value for name, value in seconds.items()}})
     shown = pick_headline(scores)
     table = format_table([dataset.name, *shown], [["%", *(f"{100 * value:.1f}" for value in shown.values())]])

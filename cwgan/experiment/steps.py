@@ -9,12 +9,14 @@ from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import IMAGE_SHAPE
 from cwgan.errors import InputError
+from cwgan.scoring.confusion import find_confused_pairs
 from cwgan.scoring.evaluation import Evaluation
 from cwgan.scoring.selection import History
-from cwgan.stages import classify, figures
+from cwgan.stages import class_figures, classify, figures
 from cwgan.stages.generate import generate, make_rows
 from cwgan.stages.job import HEADLINE, Job, load_data
-from cwgan.stages.train import train
+from cwgan.stages.results import list_classes
+from cwgan.stages.train import list_references, train
 from cwgan.tracking import Run
 
 Files = Mapping[str, Path]  # local files by the name of the reference that was given
@@ -43,7 +45,7 @@ def generate_rows(run: Run, config: Config, files: Files) -> None:
 
 def train_cls(run: Run, config: Config, files: Files) -> None:
     job = open_job(run, config)
-    show(report(job, classify.train_classifier(job, files["synthetic"])))
+    show(fit_and_draw(job, files["synthetic"]))
 
 
 def evaluate(run: Run, config: Config, files: Files) -> None:
@@ -77,7 +79,8 @@ def train_and_draw(job: Job, files: Files) -> History:
 
     train(Job(job.config, job.dataset, job.folder, log), files.get("pretrained"), files.get("resume"))
     if curves:
-        figures.draw_curves(job.folder / "training_curves.png", curves)
+        references = list_references(job.dataset, curves)
+        figures.draw_curves(job.folder / "training_curves.png", curves, references)
     return curves
 
 
@@ -100,15 +103,30 @@ def generate_and_draw(job: Job, gan_file: Path | None) -> Path:
     return path
 
 
+def fit_and_draw(job: Job, synthetic_file: Path) -> dict[str, float]:
+    """Fit and score the final classifier; log and draw its scores and a map of rows; return the scores."""
+    scores = report(job, classify.train_classifier(job, synthetic_file))
+    if rows := classify.read_map_rows(job, synthetic_file):
+        class_figures.draw_map(job.folder / "feature_map.png", rows, job.config.feature_map)
+    return scores
+
+
 def report(job: Job, result: Evaluation) -> dict[str, float]:
     """Log and draw the scores of an evaluation; return them by their logged names."""
-    scores = classify.scores_of(result, job.config)
+    scores, folder, dataset = classify.scores_of(result, job.config), job.folder, job.dataset
     job.log(scores, 0)
+    if not scores:
+        return scores
     headline = classify.pick(scores, HEADLINE)
-    if scores:
-        figures.draw_classes(job.folder / "class_accuracies.png", result, job.dataset, headline)
+    title = "  ".join(f"{name} {100 * value:.1f}" for name, value in headline.items())
+    rows, pairs = list_classes(result, dataset), find_confused_pairs(result.labels, result.predictions)
+    class_figures.draw_classes(folder / "class_accuracies.png", rows, f"{dataset.name}: {title} %")
+    if pairs:
+        class_figures.draw_confused_pairs(folder / "confused_pairs.png", pairs, dataset)
+    if dataset.class_count <= class_figures.MOST_CLASSES:
+        class_figures.draw_confusion(folder / "confusion.png", result, dataset)
     if result.curve:
-        figures.draw_seen_unseen(job.folder / "seen_unseen_curve.png", result.curve, result.scores)
+        figures.draw_seen_unseen(folder / "seen_unseen_curve.png", result.curve, result.scores)
     return scores
 
 

@@ -66,6 +66,12 @@ class SyntheticFile:
         with open_hdf5(self.path) as file:
             file["train/X"].read_direct(out, source_sel=np.s_[skip:])
 
+    def read_class(self, label: int, limit: int) -> AllFeatures:
+        """Return the first rows of a class, at most `limit` of them."""
+        with open_hdf5(self.path) as file:
+            rows = np.flatnonzero(file["train/Y"][:] == label + 1)[:limit]
+            return torch.from_numpy(file["train/X"][rows].astype(np.float32))
+
 
 def write_synthetic(
     path: Path, dataset: GzslDataset, labels: RowLabels, chunks: Chunks, info: dict[str, str], real_rows: Rows

@@ -129,20 +129,20 @@ def draw_pictures(folder: Path, study: Study) -> None:
     history = study.plot("optimization_history", target_name=title)
     history.scatter([trial.number for trial in pruned], values, **cross)
     history.legend()
-    save(history.figure, None, folder / "history.png")
+    save(history.figure, folder / "history.png")
     panels = np.ravel(study.plot("slice", target_name=title))
     for panel, name in zip(panels, sorted(study.space), strict=False):
         panel.scatter([trial.params[name] for trial in pruned], values, **cross)
         panel.tick_params(which="minor", labelbottom=False)  # of logarithms: they lie over one another
-    save(panels[0].figure, None, folder / "slices.png")
+    save(panels[0].figure, folder / "slices.png")
     gans = {str(take_gan_part(trial.params)) for trial in complete}
     if len(gans) < ENOUGH_GANS or len({trial.value for trial in complete}) < 2 or len(study.space) < 2:
         return
     importances = study.plot("param_importances").figure
     importances.set_layout_engine("tight")  # else long names are cut off
-    save(importances, None, folder / "importances.png")
+    save(importances, folder / "importances.png")
     numeric = [name for name, entry in study.space.items() if isinstance(entry, Range)]
     if len(numeric) > 1:
         pair = [*(name for name in numeric if name != COUNT), *([COUNT] if COUNT in numeric else [])]
         contour = study.plot("contour", params=[pair[0], pair[-1]], target_name=title)
-        save(contour.figure, None, folder / "surface.png")
+        save(contour.figure, folder / "surface.png")

@@ -28,6 +28,7 @@ NOT_DECIDING = (
     *(
         "select",
         "folds",
+        "feature_map",
         "protocol",
         "sweep.trials",
         "sweep.space",

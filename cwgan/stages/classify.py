@@ -3,11 +3,13 @@
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from cwgan.command_line import override
 from cwgan.config import Config
@@ -26,6 +28,16 @@ from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, SCORES, Job, stage_rng
 from cwgan.stages.results import write_results
 
 EPOCHS = 20  # where none are given and none were chosen
+MAP_CLASSES, MAP_ROWS = 6, 100
+
+
+@dataclass(frozen=True)
+class MapRows:
+    """Rows of one unseen class, real and synthetic, scaled as the classifier sees them."""
+
+    name: str
+    real: Float[Tensor, "real features"]
+    made: Float[Tensor, "made features"]
 
 
 def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
@@ -49,6 +61,24 @@ def evaluate_classifier(job: Job, classifier_file: Path) -> Evaluation:
     """
     checkpoint = job.load(classifier_file, job.config.data.other_split)
     return _score(job, load_classifier(checkpoint, "classifier"))
+
+
+def read_map_rows(job: Job, synthetic_file: Path) -> list[MapRows]:
+    """Return real test rows and synthetic rows of a few unseen classes, to be looked at once all is scored.
+
+    The classes lie evenly spaced, by number, among those with test rows; no score has a say in it. Of each
+    the first rows are taken, at most `MAP_ROWS` real and as many synthetic ones.
+    """
+    dataset, synthetic, found = job.dataset, inspect_synthetic(synthetic_file), list[MapRows]()
+    labels = dataset.labels[dataset.test_unseen]
+    classes = labels.unique().tolist()
+    for place in range(min(MAP_CLASSES, len(classes))):
+        label = classes[place * len(classes) // min(MAP_CLASSES, len(classes))]
+        made = synthetic.read_class(label, MAP_ROWS)
+        made = made if dataset.divisor is None else made / dataset.divisor
+        real = dataset.features[dataset.test_unseen[labels == label][:MAP_ROWS]]
+        found.append(MapRows(dataset.class_names[label], real, made))
+    return [each for each in found if len(each.made)]
 
 
 def score_generators(config: Config, dataset: GzslDataset, generators: list[Generator]) -> dict[str, float]:

@@ -1,21 +1,43 @@
-"""What a scored classifier leaves behind: results.json, per_class_accuracy.csv and predictions.h5."""
+"""What a scored classifier leaves behind: scores, two tables by class, and the prediction of every row."""
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
+import torch
 
 from cwgan.data.dataset import GzslDataset
 from cwgan.files import write_text, written_whole
 from cwgan.gan.checkpoint import describe
+from cwgan.scoring.confusion import find_confused_pairs
 from cwgan.scoring.evaluation import Evaluation
 from cwgan.stages.job import Job
 
+CLASS_HEADS = ("class", "kind", "test_rows", "accuracy", "accuracy_among_unseen")
+PAIR_HEADS = ("class", "answered_as", "rows", "share_of_class")
+
+
+class ClassRow(NamedTuple):
+    """One scored class: "seen" or "unseen", its test rows, and fractions, None where not measured."""
+
+    name: str
+    kind: str
+    rows: int
+    accuracy: float | None
+    among_unseen: float | None
+
+    @property
+    def shown(self) -> float:
+        """The accuracy among all classes; of a classifier of unseen classes only, that among these."""
+        return (self.among_unseen if self.accuracy is None else self.accuracy) or 0.0
+
 
 def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> None:
-    """Write the scores by logged name, the accuracy of every class and the prediction of every row.
+    """Write results.json, per_class_accuracy.csv, confused_pairs.csv and predictions.h5.
 
     predictions.h5 holds, per scored row, all 1-based: `row` (in the data set's own order, also under the
     validation protocol), `Y` (true class), `prediction` (among all classes), `prediction_unseen` (among
@@ -25,10 +47,10 @@ def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> 
     facts = {key: value for key, value in describe(dataset).items() if key != "class_names"}
     content = {"protocol": job.config.protocol, "scores": scores, "data": facts}
     write_text(folder / "results.json", json.dumps(content, indent=2) + "\n")
-    with written_whole(folder / "per_class_accuracy.csv") as path, open(path, "w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["class", "kind", "test_rows", "accuracy", "accuracy_among_unseen"])
-        table.writerows(list_classes(result, dataset))
+    _write_table(folder / "per_class_accuracy.csv", CLASS_HEADS, list_classes(result, dataset))
+    names, pairs = dataset.class_names, find_confused_pairs(result.labels, result.predictions)
+    confused = [(names[pair.label], names[pair.answer], pair.rows, pair.share) for pair in pairs]
+    _write_table(folder / "confused_pairs.csv", PAIR_HEADS, confused)
     rows = result.rows if dataset.origins is None else dataset.origins[result.rows]
     columns = {"row": rows, "Y": result.labels, "prediction": result.predictions}
     columns["prediction_unseen"] = result.conventional
@@ -38,16 +60,25 @@ def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> 
         file["class_names"] = np.array([name.encode() for name in dataset.class_names])
 
 
-def list_classes(result: Evaluation, dataset: GzslDataset) -> list[tuple[str, str, int, str, str]]:
-    """Return class name, kind, test rows, accuracy and accuracy among unseen ones; "" if not measured."""
-    counts = result.labels.bincount(minlength=dataset.class_count).tolist()
-    seen = [label for label in dataset.seen_classes.tolist() if counts[label]]
-    table = []
-    for label, accuracy in zip(seen, result.seen_accuracy.tolist(), strict=False):
-        table.append((dataset.class_names[label], "seen", counts[label], f"{accuracy:.4f}", ""))
-    measured = (result.unseen_accuracy.tolist(), result.conventional_accuracy.tolist())
-    for place, label in enumerate(label for label in dataset.unseen_classes.tolist() if counts[label]):
-        plain, among_unseen = (f"{values[place]:.4f}" if values else "" for values in measured)
-        if plain or among_unseen:
-            table.append((dataset.class_names[label], "unseen", counts[label], plain, among_unseen))
+def list_classes(result: Evaluation, dataset: GzslDataset) -> list[ClassRow]:
+    """Return the classes that were scored, seen ones first, in the order of their numbers."""
+    counts, names = result.labels.bincount(minlength=dataset.class_count).tolist(), dataset.class_names
+    tested = torch.tensor(counts) > 0
+    seen, unseen = (side[tested[side]].tolist() for side in (dataset.seen_classes, dataset.unseen_classes))
+    plain, among = result.unseen_accuracy.tolist(), result.conventional_accuracy.tolist()
+    table = [
+        ClassRow(names[label], "seen", counts[label], accuracy, None)
+        for label, accuracy in zip(seen, result.seen_accuracy.tolist(), strict=False)
+    ]
+    for place, label in enumerate(unseen if plain or among else []):
+        accuracies = (values[place] if values else None for values in (plain, among))
+        table.append(ClassRow(names[label], "unseen", counts[label], *accuracies))
     return table
+
+
+def _write_table(path: Path, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV table, which MLflow shows; fractions to four digits, nothing for None."""
+    with written_whole(path) as temporary, open(temporary, "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(heads)
+        table.writerows([f"{cell:.4f}" if isinstance(cell, float) else cell for cell in row] for row in rows)

@@ -1,6 +1,7 @@
 """The training stage: fit the pretrained networks (monitor and regressor), freeze them, and train the GAN."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from cwgan.command_line import override
 from cwgan.config import Config
+from cwgan.data.dataset import GzslDataset
 from cwgan.data.views import hold_out
 from cwgan.errors import InputError
 from cwgan.gan import losses
@@ -98,6 +100,32 @@ def fix_output(job: Job) -> Job:
         found, allowed = f"values up to {highest:.3g}", f"no value above 1, {why}"
         raise InputError(dataset.source, "features", found, allowed)
     return job
+
+
+def list_references(
+    dataset: GzslDataset, curves: Mapping[str, Sequence[tuple[int, float]]]
+) -> dict[str, tuple[float, str]]:
+    """Return for terms of a training a level to compare them with, and what it means.
+
+    Chance is a monitor that knows nothing, log(seen classes), or a regressor that always answers the mean
+    attributes. Beside the GAN's rows stand real ones that the pretrained networks have not learnt from, where
+    these networks were fitted in the same training.
+    """
+    attributes = dataset.attributes[dataset.labels[dataset.trainval]]
+    levels = {
+        "monitor/loss": (math.log(len(dataset.seen_classes)), "chance"),
+        "regressor/loss": (attributes.var(dim=0, correction=0).mean().item(), "mean attributes"),
+        "gan/wasserstein": (0.0, "real = synthetic"),
+        "gan/gradient_penalty": (0.0, "slope 1"),
+    }
+    real = {
+        "gan/cycle": "regressor/val_loss",
+        "gan/classification": "monitor/val_loss",
+        "gan/monitor_accuracy": "monitor/val_accuracy",
+    }
+    return levels | {
+        term: (curves[name][-1][1], "real rows") for term, name in real.items() if name in curves
+    }
 
 
 def _measure_epochs(job: Job, gan: Gan) -> Iterator[dict[str, float]]:

@@ -26,6 +26,7 @@ from cwgan.config import (
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import load_numbers
+from cwgan.data.scaling import scale
 from cwgan.data.views import make_validation_view
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import load_checkpoint, load_classifier, load_generator
@@ -34,7 +35,13 @@ from cwgan.gan.networks import SoftmaxClassifier
 from cwgan.gan.snapshots import load_snapshots
 from cwgan.scoring.evaluation import evaluate
 from cwgan.stages import job as stage_job
-from cwgan.stages.classify import evaluate_classifier, score_generators, scores_of, train_classifier
+from cwgan.stages.classify import (
+    evaluate_classifier,
+    read_map_rows,
+    score_generators,
+    scores_of,
+    train_classifier,
+)
 from cwgan.stages.generate import generate
 from cwgan.stages.job import GAN_FILE, SCORES, Job, load_data, stage_rng
 from cwgan.stages.results import write_results
@@ -192,6 +199,30 @@ def test_results_and_predictions_can_be_recomputed_from_what_is_written(
     assert len(table) == 100
     unseen = [float(row["accuracy_among_unseen"]) for row in table if row["kind"] == "unseen"]
     assert np.mean(unseen) == pytest.approx(result.scores["T1"], abs=1e-4)
+    with open(tmp_path / "confused_pairs.csv", newline="") as file:
+        most = next(csv.DictReader(file))
+    label, answer = (numbers.class_names.index(most[key]) + 1 for key in ("class", "answered_as"))
+    taken = predictions[labels == label] == answer
+    assert (int(most["rows"]), float(most["share_of_class"])) == (taken.sum(), round(taken.mean(), 4))
+
+
+def test_rows_of_the_map_are_of_unseen_classes_by_number_as_the_classifier_sees_them(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset
+) -> None:
+    scaled = scale(numbers, "per_feature", 0)
+    config = override(TINY, {"generate.source": "means"})
+    job = Job(config, scaled, tmp_path, ignore)
+    path, _ = generate(job, None)
+    with h5py.File(path) as file:
+        labels, features = file["train/Y"][:] - 1, torch.from_numpy(file["train/X"][:]) / scaled.divisor
+    found = read_map_rows(job, path)
+    assert [rows.name for rows in found] == ["03", "18", "35", "52", "62", "80"], "evenly among 20 classes"
+    for rows in found:
+        label = numbers.class_names.index(rows.name)
+        assert torch.equal(rows.made, features[labels == label])
+        assert torch.equal(
+            rows.real, scaled.features[scaled.test_unseen[scaled.labels[scaled.test_unseen] == label]]
+        )
 
 
 def test_predictions_name_rows_of_the_whole_data_set_under_the_validation_protocol(
