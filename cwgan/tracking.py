@@ -237,6 +237,13 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
     return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(scratch / parameter)))
 
 
+def find_name(reference: str) -> str:
+    """Return the name of the run that the value of a parameter refers to; empty if it is no run's id."""
+    run_id = reference.removeprefix("runs:/")[:32].lower()
+    found = _find(run_id) if re.fullmatch(r"[0-9a-f]{32}", run_id) else None
+    return found.info.run_name if found else ""
+
+
 def store_uri() -> str:
     """Return the address of the tracking store."""
     return mlflow.get_tracking_uri()

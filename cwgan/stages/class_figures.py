@@ -1,7 +1,8 @@
 """Pictures that show classes: which are lost, which are taken for which, and where their rows lie."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from matplotlib.axes import Axes
@@ -15,14 +16,23 @@ from cwgan.scoring.confusion import ConfusedPair, share_answers
 from cwgan.scoring.diagnostics import project
 from cwgan.scoring.evaluation import Evaluation
 from cwgan.stages.classify import MapRows
-from cwgan.stages.figures import GREEN, GREY, ORANGE, PINK, SEEN, SKY, UNSEEN, save, styled
+from cwgan.stages.figures import GREEN, GREY, MARKS, ORANGE, PINK, SEEN, SKY, UNSEEN, save, styled
 from cwgan.stages.results import ClassRow
 
 NAMED = 15  # classes or pairs of a picture that are named
 NAME_LENGTH = 22
 MOST_CLASSES = 1000  # of a confusion map: with more, no cell could be seen
+RUN_COLOURS = ("black", GREEN, PINK, ORANGE, SKY)
 CLASS_COLOURS = (SEEN, UNSEEN, GREEN, PINK, ORANGE, SKY)
 KINDS = {"seen": SEEN, "unseen": UNSEEN}
+
+
+class Difference(NamedTuple):
+    """By how many points of accuracy a class, "seen" or "unseen", is better than in another run."""
+
+    name: str
+    kind: str
+    points: float
 
 
 @styled
@@ -61,8 +71,7 @@ def draw_confused_pairs(path: Path, pairs: Sequence[ConfusedPair], dataset: Gzsl
     notes = [f"{pair.rows} of {round(pair.rows / pair.share)}" for pair in pairs]
     _draw_bars(axes, labels, [100 * pair.share for pair in pairs], [KINDS[side] for side in sides], notes)
     axes.set(xlabel="share of the class's test rows [%]", title="most confused: class → answer")
-    handles = [Patch(color=KINDS[side], label=f"{side} class") for side in KINDS if side in sides]
-    axes.legend(handles=handles, loc="lower right")
+    _explain_colours(axes, {*sides})
     return save(figure, path)
 
 
@@ -116,6 +125,42 @@ def draw_map(path: Path, rows: Sequence[MapRows], method: str) -> Figure:
     return save(figure, path)
 
 
+@styled
+def draw_comparison(
+    path: Path, scores: Mapping[str, Mapping[str, float]], differences: Mapping[str, Sequence[Difference]]
+) -> Figure:
+    """Draw the scores of runs by title, and of all but the first the classes that differ most from it."""
+    names = [name for name in MARKS if any(name in each for each in scores.values())]
+    named = {title: _find_extremes(found) for title, found in differences.items()}
+    heights = [1.7, *(0.45 + 0.18 * max(1, len(found)) for found in named.values())]
+    figure = Figure(figsize=(4.8, sum(heights) + 0.6), layout="constrained")
+    above, *panels = figure.subplots(1 + len(named), height_ratios=heights)
+    for place, (title, each) in enumerate(scores.items()):
+        colour, mark = RUN_COLOURS[place % len(RUN_COLOURS)], "osD^v"[place % 5]
+        values = [100 * each[name] if name in each else float("nan") for name in names]
+        above.plot(names, values, mark, color=colour, markersize=7, alpha=0.8, label=title)
+    above.set(ylabel="score [%]", xlim=(-0.5, len(names) - 0.5))
+    above.grid(axis="y", color="0.9")
+    figure.legend(loc="outside upper left")
+    for panel, (title, found) in zip(panels, named.items(), strict=True):
+        colours, notes = [KINDS[each.kind] for each in found], [f"{each.points:+.0f}" for each in found]
+        _draw_bars(
+            panel, [shorten(each.name) for each in found], [each.points for each in found], colours, notes
+        )
+        reach = 1.25 * max((abs(each.points) for each in found), default=1)
+        panel.set(xlim=(-reach, reach), xlabel="points of accuracy")
+        _explain_colours(panel, {each.kind for each in found})
+        panel.set_title(f"{title.split()[0]} against A, {len(found)} of {len(differences[title])} classes")
+        panel.axvline(0, color="black", linewidth=0.8)
+    return save(figure, path)
+
+
+def _find_extremes(found: Sequence[Difference]) -> list[Difference]:
+    """Return the classes that differ most, the one that gained most first."""
+    most = sorted((each for each in found if each.points), key=lambda each: -abs(each.points))[:NAMED]
+    return sorted(most, key=lambda each: -each.points)
+
+
 def shorten(name: str) -> str:
     """Return a class name that fits beside a bar."""
     return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
@@ -128,7 +173,13 @@ def _draw_bars(
     places = range(len(values))
     axes.barh(places, values, height=0.8, color=colours)
     for place, value, note in zip(places, values, notes, strict=True):
-        axes.annotate(note, (value, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
+        side = "left" if value >= 0 else "right"
+        axes.text(value, place, f" {note} ", fontsize=8, ha=side, va="center")
     axes.set_yticks(places, names, fontsize=8)
     axes.tick_params(axis="y", length=0)
-    axes.set(ylim=(len(values) - 0.5, -0.5), xlim=(0, min(125, 1.3 * max(values, default=1) + 5)))
+    axes.set(ylim=(max(1, len(values)) - 0.5, -0.5), xlim=(0, min(125, 1.3 * max(values, default=1) + 5)))
+
+
+def _explain_colours(axes: Axes, kinds: Set[str]) -> None:
+    handles = [Patch(color=KINDS[kind], label=f"{kind} class") for kind in KINDS if kind in kinds]
+    axes.legend(handles=handles, loc="lower right")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from cwgan.data.dataset import GzslDataset
+from cwgan.errors import InputError
 from cwgan.files import write_text, written_whole
 from cwgan.gan.checkpoint import describe
 from cwgan.scoring.confusion import find_confused_pairs
@@ -47,10 +48,10 @@ def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> 
     facts = {key: value for key, value in describe(dataset).items() if key != "class_names"}
     content = {"protocol": job.config.protocol, "scores": scores, "data": facts}
     write_text(folder / "results.json", json.dumps(content, indent=2) + "\n")
-    _write_table(folder / "per_class_accuracy.csv", CLASS_HEADS, list_classes(result, dataset))
+    write_table(folder / "per_class_accuracy.csv", CLASS_HEADS, list_classes(result, dataset))
     names, pairs = dataset.class_names, find_confused_pairs(result.labels, result.predictions)
     confused = [(names[pair.label], names[pair.answer], pair.rows, pair.share) for pair in pairs]
-    _write_table(folder / "confused_pairs.csv", PAIR_HEADS, confused)
+    write_table(folder / "confused_pairs.csv", PAIR_HEADS, confused)
     rows = result.rows if dataset.origins is None else dataset.origins[result.rows]
     columns = {"row": rows, "Y": result.labels, "prediction": result.predictions}
     columns["prediction_unseen"] = result.conventional
@@ -76,9 +77,24 @@ def list_classes(result: Evaluation, dataset: GzslDataset) -> list[ClassRow]:
     return table
 
 
-def _write_table(path: Path, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def read_classes(path: Path) -> list[ClassRow]:
+    """Read per_class_accuracy.csv; InputError if it is damaged or another table."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            heads, *rows = csv.reader(file)
+        if tuple(heads) != CLASS_HEADS:
+            raise ValueError(f"columns {', '.join(heads)}")
+        return [
+            ClassRow(name, kind, int(count), *(float(cell) if cell else None for cell in accuracies))
+            for name, kind, count, *accuracies in rows
+        ]
+    except (ValueError, TypeError) as error:
+        raise InputError(path, "table", error, f"columns {', '.join(CLASS_HEADS)}") from None
+
+
+def write_table(path: Path, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV table, which MLflow shows; fractions to four digits, nothing for None."""
-    with written_whole(path) as temporary, open(temporary, "w", newline="") as file:
+    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(heads)
         table.writerows([f"{cell:.4f}" if isinstance(cell, float) else cell for cell in row] for row in rows)

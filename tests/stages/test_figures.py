@@ -15,7 +15,14 @@ from cwgan.scoring.confusion import ConfusedPair
 from cwgan.scoring.diagnostics import project
 from cwgan.scoring.evaluation import Evaluation
 from cwgan.scoring.selection import choose
-from cwgan.stages.class_figures import draw_classes, draw_confused_pairs, draw_confusion, draw_map
+from cwgan.stages.class_figures import (
+    Difference,
+    draw_classes,
+    draw_comparison,
+    draw_confused_pairs,
+    draw_confusion,
+    draw_map,
+)
 from cwgan.stages.classify import MapRows
 from cwgan.stages.figures import draw_curves, draw_seen_unseen, draw_selection
 from cwgan.stages.results import ClassRow
@@ -50,7 +57,7 @@ def test_confused_pairs_are_named_with_their_rows(tmp_path: Path) -> None:
     pairs = [ConfusedPair(4, 0, 3, 0.6), ConfusedPair(1, 2, 1, 0.5)]
     (axes,) = draw_confused_pairs(tmp_path / "pairs.png", pairs, tiny_dataset()).axes
     assert names_of(axes) == ["elk → ant", "bee → cat"]
-    assert [text.get_text() for text in axes.texts] == ["3 of 5", "1 of 2"]
+    assert [text.get_text().strip() for text in axes.texts] == ["3 of 5", "1 of 2"]
 
 
 def test_a_confusion_map_says_how_much_each_side_loses_to_the_other(tmp_path: Path) -> None:
@@ -119,3 +126,15 @@ def test_the_chosen_bias_is_marked_on_the_seen_unseen_curve(tmp_path: Path) -> N
     marked = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert marked["bias 0.25: H 50.0 %"] == [[50, 50]]
     assert marked["bias 0: H 0.0 %"] == [[0, 100]]
+
+
+def test_a_comparison_names_the_classes_that_differ_most(tmp_path: Path) -> None:
+    found = [Difference(f"class {place}", "seen", place - 10.5) for place in range(20)]
+    scores = {"A one": {"S": 0.5, "H": 0.4}, "B two": {"S": 0.6}}
+    differences = {"B two": [*found, Difference("same", "unseen", 0.0), Difference("far", "unseen", 90.0)]}
+    above, below = draw_comparison(tmp_path / "comparison.png", scores, differences).axes
+    assert names_of(below) == [
+        "far",
+        *(f"class {place}" for place in (*range(19, 13, -1), *range(7, -1, -1))),
+    ]
+    assert [line.get_label() for line in above.lines] == ["A one", "B two"]
