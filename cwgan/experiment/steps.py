@@ -9,11 +9,12 @@ from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import IMAGE_SHAPE
 from cwgan.errors import InputError
+from cwgan.model import registry
 from cwgan.scoring.evaluation import Evaluation
 from cwgan.scoring.selection import History
 from cwgan.stages import classify, figures
 from cwgan.stages.generate import generate, make_rows
-from cwgan.stages.job import HEADLINE, Job, load_data
+from cwgan.stages.job import ANSWERS_FILE, HEADLINE, Job, load_data
 from cwgan.stages.train import train
 from cwgan.tracking import Run
 
@@ -42,8 +43,7 @@ def generate_rows(run: Run, config: Config, files: Files) -> None:
 
 
 def train_cls(run: Run, config: Config, files: Files) -> None:
-    job = open_job(run, config)
-    show(report(job, classify.train_classifier(job, files["synthetic"])))
+    show(train_and_log(open_job(run, config), files["synthetic"]))
 
 
 def evaluate(run: Run, config: Config, files: Files) -> None:
@@ -98,6 +98,26 @@ def generate_and_draw(job: Job, gan_file: Path | None) -> Path:
         rows = make_rows(job, generators[-1], job.dataset.unseen_classes.repeat_interleave(4), "imagine")
         figures.draw_imagined(job.folder / "imagined_numbers.png", rows, job.dataset, *IMAGE_SHAPE)
     return path
+
+
+def train_and_log(
+    job: Job, synthetic_file: Path, selected: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Train and score the final classifier in the open run; under the final protocol log it as a model.
+
+    The model gets the scores, and those of `selected` that are of validation classes. Returns the scores.
+    """
+    config, dataset = job.config, job.dataset
+    scores = report(job, classify.train_classifier(job, synthetic_file))
+    if config.protocol == "final":
+        weights = job.folder / ANSWERS_FILE
+        example = dataset.in_file_units(dataset.features[dataset.trainval[:2]]).numpy()
+        known = scores | {name: value for name, value in (selected or {}).items() if name.startswith("val_")}
+        model = registry.log_model(weights, example, dataset.class_count, known, dataset.digest)
+        weights.unlink()  # the model has a copy
+        if config.register:
+            print(registry.register(config.register, model, known, dataset.digest))
+    return scores
 
 
 def report(job: Job, result: Evaluation) -> dict[str, float]:
