@@ -19,6 +19,7 @@ class DataConfig(Section, section="data."):
     path: str = option(BUILT_IN, "'numbers' (built in), or a folder in the xlsa17 or the HDF5 layout")
     name: str = option("", "name shown in MLflow; empty: the folder's name")
     attributes: str = option("", ".npy file (classes x attributes) that replaces the data set's attributes")
+    new_classes: str = option("", "CSV file of further classes without rows: name, attributes, ...")
     att_type: Literal["continuous", "binary"] = option("continuous", "binary: 1 from the mean up, 0 below")
     scaling: Literal["auto", "overall", "per_feature", "none", "min_max", "unit_norm"] = option(
         "auto", "to a deviation of 1 over training rows, of all features or of each (auto: select takes the "
@@ -222,6 +223,7 @@ class Config(Section):
     feature_map: Literal["pca", "tsne"] = option(
         "pca", "how feature_map.png lays rows out; tsne (scikit-learn) takes seconds more"
     )
+    register: str = option("", "main, train_cls, add_classes: register the model by this name; empty: no")
     experiment: str = option("", "MLflow experiment, without `mlflow run`; empty: MLflow's default")
     run_name: str = option("", "name of the run in MLflow; empty: the stage and the data set")
     data: DataConfig = field(default_factory=DataConfig)

@@ -48,6 +48,7 @@ class Run:
     folder: Path
     artifact_uri: str
     scratch: Path
+    references: Mapping[str, str] = field(default_factory=dict)
     _sent: dict[str, int] = field(default_factory=dict)
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
@@ -148,7 +149,7 @@ def run(
         is_local = is_local_uri(info.artifact_uri)
         folder = Path(local_file_uri_to_path(info.artifact_uri)) if is_local else scratch / info.run_id
         folder.mkdir(parents=True, exist_ok=True)
-        started = Run(info.run_id, info.experiment_id, folder, info.artifact_uri, scratch)
+        started = Run(info.run_id, info.experiment_id, folder, info.artifact_uri, scratch, references)
         name = stage if parent else f"{stage} {config.data.name or Path(config.data.path).name}"
         if not (parent or is_child):
             given = "" if MLFLOWS_OWN_NAME.fullmatch(info.run_name) else info.run_name
@@ -224,6 +225,8 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
     if (given := _find(run_id)) is None:
         raise refuse("run id", f"no run {run_id} in {store_uri()}", allowed)
     owners = [given] if _has(given, wanted) else [run for run in _list_children(given) if _has(run, wanted)]
+    if len(owners) > 1:  # those of `main` that only choose hold GANs too
+        owners = [run for run in owners if run.data.params.get("protocol") != "validation"] or owners
     if len(owners) > 1:
         known = ", ".join(owner.info.run_id for owner in owners)
         raise refuse(f"run {run_id}", f"{len(owners)} children that have {wanted}", f"one of them: {known}")
@@ -242,6 +245,12 @@ def find_name(reference: str) -> str:
     run_id = reference.removeprefix("runs:/")[:32].lower()
     found = _find(run_id) if re.fullmatch(r"[0-9a-f]{32}", run_id) else None
     return found.info.run_name if found else ""
+
+
+def list_family(run_id: str) -> list[mlflow.entities.Run]:
+    """Return a run and its children; nothing if there is no such run."""
+    given = _find(run_id)
+    return [given, *_list_children(given)] if given else []
 
 
 def store_uri() -> str:

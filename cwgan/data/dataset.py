@@ -170,6 +170,11 @@ class GzslDataset:
                 yield field, f"NaN or infinity in {len(bad)} rows, first row {bad[0] + 1}", "finite numbers"
 
 
-def binarize(attributes: Float32[Tensor, "classes attributes"]) -> Float32[Tensor, "classes attributes"]:
-    """Return 1 where an attribute reaches the mean of all entries, else 0 (the original data preparation)."""
-    return (attributes >= attributes.double().mean()).float()
+def binarize(
+    attributes: Float32[Tensor, "classes attributes"], threshold: float | None = None
+) -> Float32[Tensor, "classes attributes"]:
+    """Return 1 where an attribute reaches the threshold, by default the mean of all entries, else 0.
+
+    Source: the original data preparation.
+    """
+    return (attributes >= (attributes.double().mean() if threshold is None else threshold)).float()

@@ -9,6 +9,7 @@ from typing import Literal
 from cwgan.config import BUILT_IN
 from cwgan.data import hdf5, xlsa17
 from cwgan.data.dataset import GzslDataset, binarize
+from cwgan.data.new_classes import add_new_classes
 from cwgan.data.numbers import load_numbers
 from cwgan.errors import InputError
 
@@ -22,12 +23,14 @@ def load_dataset(
     att_type: Literal["continuous", "binary"] = "continuous",
     seed: int = 0,
     conceal_test: bool = False,
+    new_classes: str = "",
 ) -> GzslDataset:
     """Read a data set with all its splits; InputError if the folder is missing, of neither layout, or bad.
 
     `path` is "numbers", which `seed` draws, or a folder; an empty `name` is "numbers" or that of the folder.
     The .npy file `attributes`, if not empty, replaces the attributes; an `att_type` of "binary" makes them 0
-    or 1 by `binarize`. `conceal_test` is that of `GzslDataset`.
+    or 1 by `binarize`. `conceal_test` is that of `GzslDataset`,
+    and `new_classes` that of `add_new_classes`.
     """
     if path == BUILT_IN:
         if attributes:
@@ -37,9 +40,11 @@ def load_dataset(
     else:
         folder, table = Path(os.path.abspath(path)), Path(attributes) if attributes else None
         dataset = _find_reader(folder)(folder, name or folder.name, table, conceal_test)
+    more = add_new_classes(dataset, new_classes)
     if att_type == "continuous":
-        return dataset
-    return dataclasses.replace(dataset, attributes=binarize(dataset.attributes))
+        return more
+    threshold = dataset.attributes.double().mean().item()  # which new classes do not move
+    return dataclasses.replace(more, attributes=binarize(more.attributes, threshold))
 
 
 def _find_reader(folder: Path) -> Callable[[Path, str, Path | None, bool], GzslDataset]:

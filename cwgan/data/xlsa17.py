@@ -29,8 +29,8 @@ def load_xlsa17(
     `attributes` is a .npy file for `load_attributes`; `conceal_test` is that of `GzslDataset`.
     """
     features_path, splits_path = folder / FEATURES_FILE, folder / SPLITS_FILE
-    matrix = _load(features_path, ("features", "labels"))
-    splits = _load(splits_path, SPLIT_KEYS[:1], OPTIONAL_KEYS)
+    matrix = load_matlab(features_path, ("features", "labels"))
+    splits = load_matlab(splits_path, SPLIT_KEYS[:1], OPTIONAL_KEYS)
     labels = to_zero_based(matrix["labels"], features_path, "labels")
     features = matrix["features"]
     if features.ndim != 2 or len(labels) not in features.shape:
@@ -132,7 +132,7 @@ def _read_class_names(splits: dict[str, Any], path: Path) -> list[str] | None:
     return [name[0].strip() for name in names]
 
 
-def _load(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+def load_matlab(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read keys of a MATLAB file; all but the class names must be arrays of numbers."""
     if not path.is_file():
         raise InputError(path, "file", "nothing there", f"a MATLAB file with {', '.join(required)}")

@@ -4,7 +4,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
@@ -42,7 +42,7 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
     config, choice = _select(run, config, files)
     selected = {**choice.scores, "selected_epoch": float(choice.epoch)}
     run.log_scores(selected)
-    scores = {**selected, **_run_stages(run, final_half(config, choice), files)}
+    scores = {**selected, **_run_stages(run, final_half(config, choice), files, selected)}
     show_table(run, "selection.md", tabulate_scores(f"epoch {choice.epoch}", split_protocols(scores)))
     return scores
 
@@ -121,8 +121,13 @@ def say_where(run: Run) -> None:
         print(f"          then open: http://127.0.0.1:5000/{page}")
 
 
-def _run_stages(run: Run, config: Config, files: Files) -> dict[str, float]:
-    """Run the stages as children of a run, and gather scores, table and pictures in it; return the scores."""
+def _run_stages(
+    run: Run, config: Config, files: Files, selected: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Run the stages as children of a run, and gather scores, table and pictures in it; return the scores.
+
+    `selected` are the scores on validation classes that chose the configuration, which the model keeps.
+    """
     if not config.gan.train:
         allowed = "true, as main goes on to generate; the entry point train_gan can stop there"
         raise InputError("configuration", "gan.train", "false", allowed)
@@ -148,7 +153,7 @@ def _run_stages(run: Run, config: Config, files: Files) -> dict[str, float]:
     with open_stage("generate", ("data", "generate")) as job:
         synthetic_file = steps.generate_and_draw(job, gan_file)
     with open_stage("train_cls", ("data", "classifier")) as job:
-        scores = steps.fit_and_draw(job, synthetic_file)
+        scores = steps.train_and_log(job, synthetic_file, selected)
     run.log_scores({**scores, **{f"seconds/{name}": value for name, value in seconds.items()}})
     shown = pick_headline(scores)
     table = format_table([dataset.name, *shown], [["%", *(f"{100 * value:.1f}" for value in shown.values())]])

@@ -9,12 +9,13 @@ from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import IMAGE_SHAPE
 from cwgan.errors import InputError
+from cwgan.model import registry
 from cwgan.scoring.confusion import find_confused_pairs
 from cwgan.scoring.evaluation import Evaluation
 from cwgan.scoring.selection import History
 from cwgan.stages import class_figures, classify, figures
 from cwgan.stages.generate import generate, make_rows
-from cwgan.stages.job import HEADLINE, Job, load_data
+from cwgan.stages.job import ANSWERS_FILE, HEADLINE, Job, load_data
 from cwgan.stages.results import list_classes
 from cwgan.stages.train import list_references, train
 from cwgan.tracking import Run
@@ -44,8 +45,7 @@ def generate_rows(run: Run, config: Config, files: Files) -> None:
 
 
 def train_cls(run: Run, config: Config, files: Files) -> None:
-    job = open_job(run, config)
-    show(fit_and_draw(job, files["synthetic"]))
+    show(train_and_log(open_job(run, config), files["synthetic"]))
 
 
 def evaluate(run: Run, config: Config, files: Files) -> None:
@@ -103,11 +103,25 @@ def generate_and_draw(job: Job, gan_file: Path | None) -> Path:
     return path
 
 
-def fit_and_draw(job: Job, synthetic_file: Path) -> dict[str, float]:
-    """Fit and score the final classifier; log and draw its scores and a map of rows; return the scores."""
+def train_and_log(
+    job: Job, synthetic_file: Path, selected: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Train and score the final classifier in the open run; under the final protocol log it as a model.
+
+    The model gets the scores, and those of `selected` that are of validation classes. Returns the scores.
+    """
+    config, dataset = job.config, job.dataset
     scores = report(job, classify.train_classifier(job, synthetic_file))
     if rows := classify.read_map_rows(job, synthetic_file):
-        class_figures.draw_map(job.folder / "feature_map.png", rows, job.config.feature_map)
+        class_figures.draw_map(job.folder / "feature_map.png", rows, config.feature_map)
+    if config.protocol == "final":
+        weights = job.folder / ANSWERS_FILE
+        example = dataset.in_file_units(dataset.features[dataset.trainval[:2]]).numpy()
+        known = scores | {name: value for name, value in (selected or {}).items() if name.startswith("val_")}
+        model = registry.log_model(weights, example, dataset.class_count, known, dataset.digest)
+        weights.unlink()  # the model has a copy
+        if config.register:
+            print(registry.register(config.register, model, known, dataset.digest))
     return scores
 
 

@@ -76,17 +76,20 @@ def describe(dataset: GzslDataset) -> dict[str, Any]:
     return {**{name: getattr(dataset, name) for name in names}, "class_names": list(dataset.class_names)}
 
 
-def check_same_classes(path: Path, data: Facts, dataset: GzslDataset) -> None:
-    """Refuse to use what was made from a data set of other sizes or classes."""
+def check_same_classes(path: Path, data: Facts, dataset: GzslDataset, fewer_classes: bool = False) -> None:
+    """Refuse to use what was made from a data set of other sizes or classes.
+
+    With `fewer_classes` it may lack the last classes of this data set.
+    """
     theirs, ours = data["class_names"], dataset.class_names
     names = ("feature size", "attribute size", "number of classes")
     found_sizes = data["feature_size"], data["attribute_size"], len(theirs)
     sizes = dataset.feature_size, dataset.attribute_size, len(ours)
     for name, found, wanted in zip(names, found_sizes, sizes, strict=True):
-        if found != wanted:
+        if found != wanted and not (fewer_classes and name == names[2] and found < wanted):
             allowed = f"{wanted}, as in {dataset.name} ({dataset.source})"
             raise InputError(path, name, f"{found}, made from {data['name']}", allowed)
-    for their_name, our_name in zip(theirs, ours, strict=True):
+    for their_name, our_name in zip(theirs, ours, strict=False):
         if their_name != our_name:
             allowed = f"'{our_name}' at that place, as in {dataset.source}"
             raise InputError(path, "classes", f"'{their_name}' of {data['name']}", allowed)

@@ -24,7 +24,8 @@ from cwgan.search.worker import SweepError, run_workers, work
 from cwgan.stages.job import load_data
 
 NOT_DECIDING = (
-    *("data.path", "data.name", "data.attributes", "threads", "device", "experiment", "run_name", "seeds"),
+    *("data.path", "data.name", "data.attributes", "threads", "device", "experiment"),
+    *("data.new_classes", "register", "run_name", "seeds"),
     *(
         "select",
         "folds",

@@ -22,6 +22,7 @@ from cwgan.gan.shapes import AllFeatures, AllTargets
 from cwgan.gan.supervised import Objective, fit
 from cwgan.gan.synthesis import inspect_synthetic, read_synthetic
 from cwgan.scoring.evaluation import Evaluation, evaluate
+from cwgan.stages.answers import write_answers
 from cwgan.stages.eszsl import fit_eszsl
 from cwgan.stages.generate import make_all_rows
 from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, SCORES, Job, stage_rng
@@ -43,6 +44,7 @@ class MapRows:
 def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
     """Fit the final classifier on real and synthetic rows, score it, and write it, results and predictions.
 
+    Under the final protocol it also writes what the model for users knows.
     InputError if the file is of other sizes, classes or split, or cannot be used as the configuration wants.
     """
     job = replace(job, config=_fix_epochs(job.config))
@@ -51,6 +53,8 @@ def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
     job.follow("classifier", curve)
     tensors = module_tensors(classifier=classifier)
     job.save(job.folder / CLASSIFIER_FILE, tensors, "classifier", job.config.classifier.epochs)
+    if job.config.protocol == "final":
+        write_answers(job, classifier, features, labels)
     return _score(job, classifier)
 
 

@@ -25,12 +25,12 @@ def generate(job: Job, gan_file: Path | None) -> tuple[Path, list[Generator]]:
     """Generate features into synthetic.h5, and into X.npy, Y.npy and A.npy if `generate.npy`.
 
     The file of the GAN is not needed where `generate.source` is "means". Returns the file and the generators.
-    InputError if the GAN is for other sizes or classes.
+    InputError if the GAN is for other sizes or classes; it may lack the last classes of the data set.
     """
     dataset, options, path = job.dataset, job.config.generate, job.folder / SYNTHETIC_FILE
     generators, architecture = list[Generator](), "no generator: predicted class means"
     if gan_file:
-        checkpoint = job.load(gan_file)
+        checkpoint = job.load(gan_file, fewer_classes=True)
         generators = load_snapshots(checkpoint)
         weights = b"".join(each.detach().cpu().numpy().tobytes() for each in generators[-1].parameters())
         fingerprint = hashlib.sha256(weights).hexdigest()[:16]

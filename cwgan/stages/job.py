@@ -32,12 +32,19 @@ from cwgan.progress import Terms, show_epochs
 
 PRETRAINED_FILE, GAN_FILE = "pretrained.safetensors", "gan.safetensors"
 SYNTHETIC_FILE, CLASSIFIER_FILE = "synthetic.h5", "classifier.safetensors"
+ANSWERS_FILE = "answers.safetensors"  # becomes the model in MLflow
 HEADLINE = ("S", "U", "H", "T1")
 RAW = ("raw_S", "raw_U", "raw_H")  # with a bias of 0
 SCORES = (*HEADLINE, "AUSUC", *RAW, "gamma", "leak_seen_to_unseen", "leak_unseen_to_seen")
 """All are fractions but gamma. Those of validation classes are logged with the prefix val_."""
 
-NOT_INHERITED = ("run_name", "experiment", "threads", "device")  # they belong to one run and its machine
+NOT_INHERITED = (
+    "run_name",
+    "experiment",
+    "register",
+    "threads",
+    "device",
+)  # they belong to one run and its machine
 Tensors = Mapping[str, Tensor]
 Log = Callable[[Terms, int], None]  # takes metrics by name and the epoch they belong to
 
@@ -51,10 +58,13 @@ class Job:
     folder: Path
     log: Log
 
-    def load(self, path: Path, other_split: bool = False) -> Checkpoint:
-        """Read a checkpoint; InputError if it was made from other sizes or classes, or another split."""
+    def load(self, path: Path, other_split: bool = False, fewer_classes: bool = False) -> Checkpoint:
+        """Read a checkpoint; InputError if it was made from other sizes or classes, or another split.
+
+        With `fewer_classes` the data set may have further classes after those of the checkpoint.
+        """
         checkpoint = load_checkpoint(path)
-        check_same_classes(path, checkpoint.facts["data"], self.dataset)
+        check_same_classes(path, checkpoint.facts["data"], self.dataset, fewer_classes)
         if not other_split:
             check_same_split(path, checkpoint.facts["data"], self.dataset)
         return checkpoint
@@ -94,7 +104,8 @@ def read_data(config: Config) -> GzslDataset:
     set_up(config.threads, config.precision)
     data = config.data
     conceals = config.protocol == "validation" and not data.division
-    dataset = load_dataset(data.path, data.name, data.attributes, data.att_type, data.seed, conceals)
+    files = data.path, data.name, data.attributes
+    dataset = load_dataset(*files, data.att_type, data.seed, conceals, data.new_classes)
     return redivide(dataset, data.division, data.holdout) if data.division else dataset
 
 

@@ -1,0 +1,169 @@
+"""MLflow's models: logging one, registering it, and finding it again."""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, Metric
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.pyfunc import PyFuncModel
+from mlflow.types import ColSpec, Schema, TensorSpec
+
+from cwgan.errors import InputError, first_line
+from cwgan.tracking import list_family
+
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it announces every check of an example
+CODE = Path(__file__).with_name("answer.py")
+PACKAGES = ("mlflow", "numpy", "pandas", "safetensors")
+CHAMPION, BEST = "champion", 5
+NAME = "a name that MLflow takes for a registered model"
+WANTED = "a run id, models:/<name>@<alias>, models:/<name>/<version>, or the folder of a model"
+NO_FAULT_OF_THE_STORE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+
+
+def log_model(
+    weights: Path, example: np.ndarray, class_count: int, scores: Mapping[str, float], digest: str
+) -> str:
+    """Log the model of the open run, with its scores; return its id. No model is left if that fails.
+
+    `weights` is the file of `cwgan.stages.answers`, `example` some rows in the units of the user's files.
+    """
+    model = mlflow.initialize_logged_model("model", tags={"data.digest": digest}, model_type="classifier")
+    try:
+        mlflow.pyfunc.log_model(
+            name="model",
+            model_id=model.model_id,
+            python_model=str(CODE),
+            artifacts={"weights": str(weights)},
+            signature=_make_signature(example.shape[1], class_count),
+            input_example=example.astype(np.float64),
+            pip_requirements=[f"{name}=={version(name)}" for name in PACKAGES],
+            metadata={"program": "cwgan"},
+        )
+    except BaseException:
+        MlflowClient().delete_logged_model(model.model_id)
+        raise
+    now = int(1000 * time.time())
+    metrics = [Metric(name, value, now, 0, model.model_id) for name, value in scores.items()]
+    MlflowClient().log_batch(model.source_run_id or "", metrics)
+    return model.model_id
+
+
+def register(name: str, model_id: str, scores: Mapping[str, float], digest: str) -> str:
+    """Register a logged model, and say what became of the alias `champion`.
+
+    It moves to the new version if that has a val_H, chosen on validation classes, above the champion's, and
+    both are of the same data. A name without a champion takes the first version that has a val_H.
+    """
+    client = MlflowClient()
+    tags = {key: str(scores[key]) for key in ("H", "val_H") if key in scores} | {"data.digest": digest}
+    try:
+        _create_name(client, name)
+        uri, run_id = f"models:/{model_id}", client.get_logged_model(model_id).source_run_id
+        made = client.create_model_version(name, uri, run_id, tags=tags, model_id=model_id)
+    except MlflowException as error:
+        if error.error_code not in NO_FAULT_OF_THE_STORE:
+            raise
+        raise InputError("configuration", "register", f"{name!r} ({first_line(error)})", NAME) from None
+    champion = _find_champion(client, name)
+    if reason := _find_reason_to_stay(champion, tags):
+        return f"registered {name} version {made.version}; {CHAMPION} stays {_show(champion)}: {reason}"
+    client.set_registered_model_alias(name, CHAMPION, made.version)
+    return f"registered {name} version {made.version}, now the {CHAMPION} instead of {_show(champion)}"
+
+
+def load_model(reference: str) -> tuple[PyFuncModel, int]:
+    """Return a model, and the number of features it takes; InputError if there is none.
+
+    The reference is a run id, also of the parent of the run that logged it, an address models:/..., or a
+    folder. Only models of this program are loaded, as loading a model runs its code.
+    """
+    folder = Path(reference).resolve()
+    if (folder / "MLmodel").is_file():
+        uri = str(folder)
+    else:
+        uri = reference if reference.startswith("models:/") else f"models:/{_find_logged(reference)}"
+    try:
+        kind = (mlflow.models.get_model_info(uri).metadata or {}).get("program")
+        if kind != "cwgan":
+            raise InputError("--model", "model", f"a model of another program at {uri}", WANTED)
+        model = mlflow.pyfunc.load_model(uri)
+        return model, model.metadata.get_input_schema().inputs[0].shape[1]
+    except MlflowException as error:
+        if error.error_code not in NO_FAULT_OF_THE_STORE:
+            raise
+        raise InputError("--model", "model", f"{reference!r} ({first_line(error)})", WANTED) from None
+
+
+def answer(model: PyFuncModel, rows: np.ndarray) -> pd.DataFrame:
+    """Return the answers of a loaded model; InputError for rows that it refuses."""
+    try:
+        answers: pd.DataFrame = model.predict(rows)
+    except MlflowException as error:
+        raise InputError("--features", "features", first_line(error), "what the model takes") from None
+    return answers
+
+
+def _make_signature(feature_size: int, class_count: int) -> ModelSignature:
+    """Return the types of what goes in and what comes out."""
+    columns: list[ColSpec | TensorSpec] = [ColSpec("string", "class"), ColSpec("double", "probability")]
+    columns += [ColSpec("string", "kind"), ColSpec("boolean", "far")]
+    for place in range(2, min(BEST, class_count) + 1):
+        columns += [ColSpec("string", f"class_{place}"), ColSpec("double", f"probability_{place}")]
+    return ModelSignature(Schema([TensorSpec(np.dtype(np.float64), (-1, feature_size))]), Schema(columns))
+
+
+def _create_name(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _find_champion(client: MlflowClient, name: str) -> ModelVersion | None:
+    version_of = client.get_registered_model(name).aliases
+    return client.get_model_version(name, version_of[CHAMPION]) if CHAMPION in version_of else None
+
+
+def _find_reason_to_stay(champion: ModelVersion | None, tags: Mapping[str, str]) -> str:
+    """Return why the champion stays, or nothing where the version with these tags takes its place."""
+    if "val_H" not in tags:
+        return "the new version has no val_H, which main has from select"
+    if champion is None:
+        return ""
+    if champion.tags.get("data.digest") != tags["data.digest"]:
+        return "the new version is of other data, or of other scaling"
+    ours, theirs = float(tags["val_H"]), float(champion.tags.get("val_H", "-inf"))
+    return "" if ours > theirs else f"its val_H is {100 * theirs:.1f} %, the new one's {100 * ours:.1f} %"
+
+
+def _show(champion: ModelVersion | None) -> str:
+    return f"version {champion.version}" if champion else "none"
+
+
+def _find_logged(reference: str) -> str:
+    """Return the id of the one model that a run or its children logged."""
+    family = list_family(reference.lower()) if re.fullmatch(r"[0-9a-fA-F]{32}", reference) else []
+    if not family:
+        found = f"neither a run id, nor a model's folder, nor models:/...: {reference!r}"
+        raise InputError("--model", "model", found, WANTED)
+    experiment = [family[0].info.experiment_id]
+    models: list[LoggedModel] = []
+    for run in family:
+        models += MlflowClient().search_logged_models(experiment, f"source_run_id = '{run.info.run_id}'")
+    if len(models) != 1:
+        known = ", ".join(f"models:/{model.model_id}" for model in models) or WANTED
+        raise InputError("--model", f"run {reference}", f"{len(models)} models", f"one of {known}")
+    return models[0].model_id

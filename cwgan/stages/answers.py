@@ -1,0 +1,88 @@
+"""What the model for users knows, in one file; `cwgan.model.answer` reads it, and says what it is for."""
+
+import json
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cwgan.data.dataset import GzslDataset
+from cwgan.files import written_whole
+from cwgan.gan.checkpoint import describe
+from cwgan.gan.networks import SoftmaxClassifier
+from cwgan.gan.shapes import AllFeatures, RowLabels
+from cwgan.stages.job import ANSWERS_FILE, Job, read_data
+
+CHUNK = 4096
+MARGIN = 0.01  # of the shortest and longest length, as rounding alone moves lengths that are all the same
+
+
+@torch.no_grad()
+def write_answers(job: Job, classifier: SoftmaxClassifier, features: AllFeatures, labels: RowLabels) -> None:
+    """Write a classifier with scaling, bias, class names and what is known, from the rows it learnt from."""
+    config, dataset = job.config, job.dataset
+    is_seen = torch.isin(classifier.classes, dataset.seen_classes)
+    order = torch.cat([torch.nonzero(~is_seen).flatten(), torch.nonzero(is_seen).flatten()])
+    offset, divisor = _find_scaling(job)
+    centre, directions = _find_directions(dataset, features, labels)
+    lengths, cosines = _measure_training_rows(dataset, centre, directions)
+    shortest, longest = np.quantile(lengths, [0.001, 0.999])
+    facts = {
+        **describe(dataset),
+        "class_names": [dataset.class_names[label] for label in classifier.classes[order].tolist()],
+        "unseen": int((~is_seen).sum()),
+        "gamma": config.classifier.gamma,
+        "relu_logits": classifier.relu,
+        "unit_norm": config.data.scaling == "unit_norm",
+        "lengths": [(1 - MARGIN) * shortest, (1 + MARGIN) * longest],
+        "least_cosine": float(np.quantile(cosines, 0.01)),
+    }
+    tensors = {"weight": classifier.weight[order], "bias": classifier.bias[order]}
+    tensors |= {"offset": offset, "divisor": divisor, "centre": centre, "directions": directions}
+    with written_whole(job.folder / ANSWERS_FILE) as path:
+        whole = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+        save_file(whole, path, metadata={"answers": json.dumps(facts)})
+
+
+def _find_scaling(job: Job) -> tuple[Tensor, Tensor]:
+    """Return what is subtracted from features in the files' units, and what they are then divided by."""
+    dataset = job.dataset
+    if job.config.data.scaling == "min_max":
+        files = read_data(job.config)
+        low, high = files.features[files.trainval].aminmax(dim=0)
+        return low, torch.where(high > low, high - low, 1.0)
+    zeros = torch.zeros(dataset.feature_size)
+    return zeros, zeros + 1 if dataset.divisor is None else dataset.divisor
+
+
+def _find_directions(dataset: GzslDataset, features: AllFeatures, labels: RowLabels) -> tuple[Tensor, Tensor]:
+    """Return the mean of all training rows, and the unit vectors from there to the means of known classes.
+
+    The means are those of training rows, and of the given rows for unseen classes that have any.
+    """
+    sums = torch.zeros(dataset.class_count, dataset.feature_size, dtype=torch.float64)
+    counts = torch.zeros(dataset.class_count, dtype=torch.int64)
+    unseen_rows = torch.nonzero(torch.isin(labels, dataset.unseen_classes)).flatten()
+    sources = (dataset.features, dataset.labels, dataset.trainval), (features, labels, unseen_rows)
+    for matrix, classes, rows in sources:
+        for chunk in rows.split(CHUNK):
+            sums.index_add_(0, classes[chunk], matrix[chunk].double())
+            counts += torch.bincount(classes[chunk], minlength=dataset.class_count)
+    centre = sums[dataset.seen_classes].sum(0) / len(dataset.trainval)
+    known = counts > 0
+    directions = torch.nn.functional.normalize(sums[known] / counts[known, None] - centre, dim=1)
+    return centre.float(), directions.float()
+
+
+def _measure_training_rows(
+    dataset: GzslDataset, centre: Tensor, directions: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the length of every training row, and its largest cosine with a class's direction."""
+    lengths, cosines = [], []
+    for chunk in dataset.trainval.split(CHUNK):
+        rows = dataset.features[chunk]
+        lengths.append(rows.norm(dim=1))
+        away = torch.nn.functional.normalize(rows - centre, dim=1)
+        cosines.append((away @ directions.t()).max(1).values)
+    return torch.cat(lengths).double().numpy(), torch.cat(cosines).double().numpy()

@@ -1,0 +1,23 @@
+"""Name the class of every row in a file of features, with a trained model."""
+
+import sys
+
+from cwgan.command_line import Command
+from cwgan.launch import launch
+
+COMMAND = Command(
+    "predict",
+    "Name the class of every row in a file of features, with a trained model; write a CSV file.",
+    (),
+    {
+        "model": "run id, models:/<name>@<alias>, models:/<name>/<version>, or a model's folder (required)",
+        "features": "rows in the units of the training data: .npy, .csv, .h5 or .mat (required)",
+        "out": "CSV file for the answers (required)",
+    },
+    required=("model", "features", "out"),
+    work="cwgan.experiment.use:predict",
+    opens_run=False,
+)
+
+if __name__ == "__main__":
+    sys.exit(launch(COMMAND))
