@@ -13,7 +13,6 @@ means are those of training rows for seen classes and of synthetic rows for unse
 """
 
 import json
-import warnings
 from typing import Any
 
 import mlflow
@@ -24,8 +23,6 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from safetensors import safe_open
 
-# MLflow would also check rows by the type of `predict`'s argument, which knows only lists.
-warnings.filterwarnings("ignore", ".*Add type hints to the `predict` method")
 CHUNK, BEST, LARGEST = 1024, 5, 1e30
 
 
@@ -43,8 +40,9 @@ class Answerer(PythonModel):
         self.names = np.array(self.facts["class_names"], dtype=object)
         self.is_seen = np.arange(len(self.names)) >= self.facts["unseen"]
 
-    # MLflow takes a type of `model_input` for a second signature.
-    def predict(self, context: PythonModelContext, model_input, params: Any = None) -> pd.DataFrame:  # type: ignore[no-untyped-def]
+    def predict(
+        self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Return for each row: class, probability, kind (seen or unseen), far, and the next best classes.
 
         The columns class, class_2, ... class_5 are the five best, probability, probability_2, ... theirs.
@@ -54,7 +52,7 @@ class Answerer(PythonModel):
         parts = [self._answer(rows[start : start + CHUNK]) for start in range(0, len(rows), CHUNK)]
         return pd.concat(parts, ignore_index=True)
 
-    def _check(self, given: Any) -> np.ndarray:
+    def _check(self, given: np.ndarray) -> np.ndarray:
         try:
             rows = np.asarray(given, dtype=np.float64)
         except (TypeError, ValueError):

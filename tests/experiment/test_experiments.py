@@ -10,6 +10,7 @@ from make_data import LABELS, ROWS, write_xlsa17
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from cwgan import tracking
 from cwgan.launch import launch
 from cwgan.scoring.comparison import VARIANTS
 from entrypoints import ablation, main
@@ -75,7 +76,7 @@ def stages(parent: Run) -> list[str]:
 
 
 @pytest.mark.filterwarnings("default")
-def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows() -> None:
+def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows(folder: Path) -> None:
     given = {"gan.score_every": 1, "generate.source": "gan"}
     assert launch(main.COMMAND, flags(select="true", folds=2, seeds="[4,7]", **given)) == 0
     (parent,) = runs(None)
@@ -93,6 +94,14 @@ def test_every_seed_chooses_on_validation_classes_and_is_scored_on_test_rows() -
             "final",
             str(int(metrics["selected_epoch"])),
         )
+        assert tracking.resolve(child.info.run_id, "gan.safetensors", "gan", folder).parent == Path(
+            training.info.artifact_uri
+        ), "the GANs of the choice are not meant"
+        logged = MlflowClient().search_logged_models(
+            [child.info.experiment_id], f"source_run_id = '{scoring.info.run_id}'"
+        )
+        scores = {metric.key: metric.value for metric in logged[0].metrics}
+        assert (scores["H"], scores["val_H"]) == (metrics["H"], metrics["val_H"])
         assert float(scoring.data.params["classifier.gamma"]) == metrics["gamma"] == metrics["val_gamma"]
     both = [run.data.metrics for run in runs(parent)]
     assert both[0]["H"] != both[1]["H"]
