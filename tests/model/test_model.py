@@ -98,6 +98,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        mlflow.set_experiment("model")
         tiny = [f"--{name}={value}" for name, value in TINY.items()]
         fewer_id = go(main.COMMAND, *tiny, **{"data.path": folder / "fewer", "register": "numbers"})
         whole_id = go(main.COMMAND, *tiny, **{"data.path": folder / "whole"})
