@@ -25,7 +25,7 @@ from cwgan.scoring.evaluation import Evaluation, evaluate
 from cwgan.stages.answers import write_answers
 from cwgan.stages.eszsl import fit_eszsl
 from cwgan.stages.generate import make_all_rows
-from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, SCORES, Job, stage_rng
+from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, RAW, SCORES, Job, stage_rng
 from cwgan.stages.results import write_results
 
 EPOCHS = 20  # where none are given and none were chosen
@@ -99,9 +99,14 @@ def score_generators(config: Config, dataset: GzslDataset, generators: list[Gene
 
 
 def scores_of(result: Evaluation, config: Config) -> dict[str, float]:
-    """Return the scores under the names they are logged by: those of `SCORES`, or val_S and so on."""
+    """Return the scores under the names they are logged by: those of `SCORES`, or val_S and so on.
+
+    Where no bias was chosen, the scores with a bias of 0 are not told twice.
+    """
     prefix = "val_" if config.protocol == "validation" else ""
-    return {f"{prefix}{name}": result.scores[name] for name in SCORES if name in result.scores}
+    has_bias = prefix or config.classifier.gamma
+    names = SCORES if has_bias else [name for name in SCORES if name not in (*RAW, "gamma")]
+    return {f"{prefix}{name}": result.scores[name] for name in names if name in result.scores}
 
 
 def pick(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
