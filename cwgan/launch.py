@@ -27,10 +27,10 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
     except (InputError, FloatingPointError, OSError) as error:
         message = " ".join(str(error).splitlines())
         print(f"error: {message}", file=sys.stderr)
-        if "MLFLOW_RUN_ID" in os.environ:
+        if "MLFLOW_RUN_ID" in os.environ:  # no stage has opened it
             from cwgan import tracking
 
-            tracking.note_error(message)
+            tracking.note_refusal(command.name, message, getattr(error, "field", ""))
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -54,7 +54,7 @@ def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
             files[name] = tracking.resolve(given[name], command.artifacts[name], name, scratch)
         if command.inherits in files:
             arguments = parse(command, flags, read_config(files[command.inherits]))
-        references = {**arguments.layers, **given}
-        with tracking.run(command.name, arguments.config, command.sections, references, scratch) as run:
+        options = command.name, arguments.config, command.sections, arguments.given, scratch
+        with tracking.run(*options) as run:
             work(run, arguments.config, files)
         print(f"{command.name} run {run.run_id} in {tracking.store_uri()}")

@@ -70,6 +70,15 @@ def tabulate_scores(head: str, rows: Mapping[str, Mapping[str, float | Spread]])
     return format_table([head, *columns], cells)
 
 
+def format_headline(scores: Mapping[str, float | Spread]) -> str:
+    """Return one line of Markdown with H first: the scores on test rows, else those on validation classes."""
+    rows = split_protocols(scores)
+    row = rows.get("test") or rows.get("validation") or {}
+    shown = [f"{name} {_format(name, row[name])}" for name in ("H", "S", "U", "T1", "AUSUC") if name in row]
+    where = "" if "test" in rows else " on validation classes"
+    return f"**{shown[0]} %**{where}" + "".join(f", {each}" for each in shown[1:]) if shown else ""
+
+
 def format_value(value: object) -> str:
     """Return a value for a person: numbers to four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
