@@ -101,12 +101,12 @@ def override(config: Config, values: Mapping[str, Any], source: object = "config
 
 
 def find_layer(name: str, kind: str) -> Path:
-    """Return the file of a layer: one of `CONFIGS` that fits the parameter, by name, or any YAML file by path.
+    """Return the file of a layer: one in `CONFIGS` that fits the parameter, by name, or any YAML file.
 
     `kind` is a key of `FOLDERS`, to which words of explanation may be added.
     """
-    files = [file for folder in FOLDERS[kind.split()[0]] for file in (CONFIGS / folder).glob("*.yaml")]
-    known = {file.stem: file for file in sorted(files)}
+    folders = [CONFIGS / folder for folder in FOLDERS[kind.split(maxsplit=1)[0]]]
+    known = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
     path = Path(name) if name.endswith((".yaml", ".yml")) else known.get(name)
     if path is None or not path.is_file():
         close = difflib.get_close_matches(name, known, n=1)

@@ -33,13 +33,13 @@ from cwgan.files import write_text
 
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `main` says where to look
 STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)
-MLFLOWS_OWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")  # of a run that nobody named, as bedecked-owl-123
+UNNAMED = re.compile(r"[a-z]+-[a-z]+-\d{1,4}|\w+ never began")  # by a user: bedecked-owl-123 is MLflow's
 NOTE = "mlflow.note.content"  # the text at the head of a run's page
 NEVER_BEGAN = (
     "**Failed:** `mlflow run` made this run, and its program never began. Is conda missing? Then give \
 `--env-manager local`."
 )
-SOON = 60  # seconds from when `mlflow run` makes a run to when its program says what it is
+SOON = 30  # seconds from when `mlflow run` makes a run to when its program says what it is
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Run:
     def take_data(self, child: "Run") -> None:
         """Record the data of a child here as well."""
         kept = MlflowClient().get_run(child.run_id)
-        MlflowClient().log_inputs(self.run_id, kept.inputs.dataset_inputs)
+        MlflowClient().log_inputs(self.run_id, kept.inputs.dataset_inputs if kept.inputs else [])
         self.tag({key: value for key, value in kept.data.tags.items() if key.startswith("data.")})
 
     def describe(self, text: str) -> None:
@@ -140,10 +140,10 @@ def run(
 
     Its parameters are `given`, and what differs from the defaults in the sections of the configuration that
     the stage uses; the whole configuration is config.yaml. It is a child of the run that is open now
-    (`is_child`), or of the one with the id `parent`, open here or elsewhere, and named `stage` alone; else its
-    name is that of `pages.name_run`. `reopen` is the id of an ended run to continue; under
-    `mlflow run` the run that MLflow made is continued. An error ends it as FAILED with the message in the tag
-    `error`, an interruption or a `Stopped` as KILLED; all are raised again.
+    (`is_child`), or of the one with the id `parent`, open here or elsewhere, and then named `stage` alone.
+    `reopen` is the id of an ended run to continue; under `mlflow run` the run that MLflow made is continued.
+    An error ends it as FAILED with the message in the tag `error`, an interruption or a `Stopped` as KILLED;
+    all are raised again.
     """
     client = MlflowClient()
     if config.experiment and not (is_child or parent or reopen):
@@ -166,7 +166,7 @@ def run(
         started = Run(info.run_id, info.experiment_id, folder, info.artifact_uri, scratch, given)
         name = stage if parent else pages.name_run(stage, config, given)
         if not (parent or is_child):
-            named = "" if MLFLOWS_OWN_NAME.fullmatch(info.run_name) else info.run_name
+            named = "" if UNNAMED.fullmatch(info.run_name) else info.run_name
             name = config.run_name or named or name
             _end_unbegun(opened)
             tags = client.get_experiment(info.experiment_id).tags
@@ -222,16 +222,14 @@ def _end_unbegun(opened: mlflow.entities.Run) -> None:
 
     Nothing is lost where one begins late: beginning sets a run RUNNING again.
     """
-    tags = opened.data.tags
     made = f"attributes.status = 'RUNNING' and attributes.start_time < {1000 * (time.time() - SOON):.0f}"
-    made += f" and tags.`mlflow.user` = '{tags.get('mlflow.user', '')}'"
+    made += f" and tags.`mlflow.user` = '{opened.data.tags.get('mlflow.user', '')}'"
     for run in MlflowClient().search_runs([opened.info.experiment_id], made):
         if "mlflow.project.entryPoint" in run.data.tags and "stage" not in run.data.tags:
-            note = {
-                "mlflow.runName": f"{run.data.tags['mlflow.project.entryPoint']} never began",
-                NOTE: NEVER_BEGAN,
-            }
-            MlflowClient().log_batch(run.info.run_id, tags=[RunTag(*item) for item in note.items()])
+            name, is_named = run.info.run_name, not UNNAMED.fullmatch(run.info.run_name)
+            name = name if is_named else f"{run.data.tags['mlflow.project.entryPoint']} never began"
+            tags = [RunTag(NOTE, NEVER_BEGAN), RunTag("mlflow.runName", name)]
+            MlflowClient().log_batch(run.info.run_id, tags=tags)
             MlflowClient().set_terminated(run.info.run_id, "FAILED")
 
 
@@ -249,7 +247,7 @@ def note_refusal(stage: str, message: str, field: str) -> None:
         note_error(message, run_id)
         with suppress(*STORE_ERRORS):
             name, tags = MlflowClient().get_run(run_id).info.run_name, {"stage": stage}
-            if MLFLOWS_OWN_NAME.fullmatch(name):
+            if UNNAMED.fullmatch(name):
                 tags["mlflow.runName"] = f"{stage} refused: {field}" if field else f"{stage} failed"
             MlflowClient().log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 

@@ -4,7 +4,6 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from statistics import mean
 
 from cwgan import pages, tracking

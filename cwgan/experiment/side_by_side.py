@@ -68,7 +68,9 @@ def run_ablation(run: Run, config: Config, files: Files) -> None:
         run.log_scores(to_metrics(spreads[variant], f"{variant}/"))
     rows = {variant: row for variant, each in spreads.items() for row in split_protocols(each).values()}
     draw_variants(run.folder / "ablation.png", spreads)
-    head = f"{len(seeds)} seeds" if len(divisions) == 1 else f"{len(divisions)} divisions, {len(seeds)} seeds"
+    counted = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+    head = counted if len(divisions) == 1 else f"{len(divisions)} divisions, {counted}"
     show_table(
         run, "ablation.md", "\n".join(filter(None, [tabulate_scores(head, rows), tabulate_pairs(found)]))
     )
+    say_where(run)

@@ -1,15 +1,45 @@
 """Fitting a linear network on labelled rows: the regressor, the monitor and the final classifier."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import torch
+from torch import Tensor
+from torch.optim.adam import adam
 
 from cwgan.config import FitConfig
 from cwgan.gan.fast.gradients import allocate, linear_backward
 from cwgan.gan.losses import Objective
 from cwgan.gan.networks import Linear, SoftmaxClassifier
 from cwgan.gan.shapes import AllFeatures, AllTargets, Rows
+
+
+class Adam:
+    """Fused Adam, as `torch.optim.Adam`, whose first step imports PyTorch's compiler and takes a second.
+
+    It is made from parameters with their weight decays, and the decay of the first moment.
+    """
+
+    def __init__(self, parameters: Mapping[Tensor, float], beta1: float) -> None:
+        self.beta1 = beta1
+        self.states = [
+            (
+                parameter,
+                weight_decay,
+                torch.zeros_like(parameter),
+                torch.zeros_like(parameter),
+                torch.zeros(()),
+            )
+            for parameter, weight_decay in parameters.items()
+        ]
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Take one step by the gradients of the parameters, which must have one."""
+        for parameter, weight_decay, mean, square, count in self.states:
+            moments = [parameter.grad], [mean], [square], [], [count]
+            betas = {"beta1": self.beta1, "beta2": 0.999}
+            options = {"lr": lr, "weight_decay": weight_decay, "eps": 1e-8, "fused": True, **betas}
+            adam([parameter], *moments, amsgrad=False, maximize=False, **options)
 
 
 def fit(
@@ -29,18 +59,15 @@ def fit(
     Note: the weight decay is the original's, 0.5 * weight_decay * |W|^2 added to the objective, not AdamW's.
     """
     allocate(model)
-    weight: dict[str, Any] = {"params": [model.weight], "weight_decay": config.weight_decay}
-    betas = (config.beta1, 0.999)
-    optimizer = torch.optim.Adam([weight, {"params": [model.bias]}], config.lr, betas, fused=True)
+    optimizer = Adam({model.weight: config.weight_decay, model.bias: 0.0}, config.beta1)
     buffer = torch.empty(min(config.batch_size, len(rows)), features.shape[1])
     for epoch in range(config.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr / (1 + config.lr_decay * epoch)
+        lr = config.lr / (1 + config.lr_decay * epoch)
         total = torch.zeros(())
         for batch in rows[torch.randperm(len(rows), generator=rng)].split(config.batch_size):
             inputs = torch.index_select(features, 0, batch, out=buffer[: len(batch)])
             total += linear_backward(model, objective, inputs, targets[batch]) * len(batch)
-            optimizer.step()
+            optimizer.step(lr)
         mean = total.item() / len(rows)
         if not torch.isfinite(total):
             what = f"{type(model).__name__}: the loss is {mean} in epoch {epoch + 1}"

@@ -42,7 +42,8 @@ def log_model(
 ) -> str:
     """Log the model of the open run, and its scores, which the run `run_id` gets too; return the model's id.
 
-    No model is left if that fails. `weights` is the file of `cwgan.stages.answers`, `example` some rows in the units of the user's files.
+    No model is left if that fails. `weights` is the file of `cwgan.stages.answers`, `example` some rows in
+    the units of the user's files.
     """
     model = mlflow.initialize_logged_model("model", tags={"data.digest": digest}, model_type="classifier")
     try:

@@ -35,7 +35,7 @@ def spread(runs: Sequence[Scores]) -> dict[str, Spread]:
 
 
 def to_metrics(spreads: Mapping[str, Spread], prefix: str = "") -> dict[str, float]:
-    """Return spreads as metrics: the mean under the score's own name, the deviation, if any, as <name>_std."""
+    """Return spreads as metrics: means by the scores' own names, deviations, if any, as <name>_std."""
     means = {f"{prefix}{name}": value.mean for name, value in spreads.items()}
     deviations = {f"{prefix}{name}_std": value.deviation for name, value in spreads.items()}
     return means | {name: value for name, value in deviations.items() if value is not None}
