@@ -1,7 +1,6 @@
 """From dataclass defaults, YAML layers and dotted flags to one `Config`.
 
 Order, later wins: defaults, the configuration of the run a stage builds on, `--config`, `--variant`, flags.
-`--config` takes several layers, as `cub,mine.yaml`, of which the later ones win.
 """
 
 import difflib
@@ -19,9 +18,8 @@ from cwgan.config import BUILT_IN, Config
 from cwgan.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+# Where the layers lie that a parameter takes by name.
 FOLDERS = {"config": ("",), "variant": ("variants",), "base": ("", "variants"), "sweep.space": ("spaces",)}
-"""Where in `CONFIGS` the layers lie that a parameter takes by name."""
-
 SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if is_dataclass(kind))
 STAGE_SECTIONS = ("data", "monitor", "regressor", "gan", "generate", "classifier")
 KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text, in quotes"}
@@ -50,10 +48,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Arguments:
-    """A parsed command line: the configuration, its layers' names, and the references that were given.
-
-    `given` are all parameters as they were given, and the preset that was used where none was.
-    """
+    """A parsed command line: the configuration, names of layers, references, and all that was given."""
 
     config: Config
     layers: dict[str, str]
@@ -101,10 +96,7 @@ def override(config: Config, values: Mapping[str, Any], source: object = "config
 
 
 def find_layer(name: str, kind: str) -> Path:
-    """Return the file of a layer: one in `CONFIGS` that fits the parameter, by name, or any YAML file.
-
-    `kind` is a key of `FOLDERS`, to which words of explanation may be added.
-    """
+    """Return the file of a layer for a parameter, one of `FOLDERS`: by name, or any YAML file by path."""
     folders = [CONFIGS / folder for folder in FOLDERS[kind.split(maxsplit=1)[0]]]
     known = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
     path = Path(name) if name.endswith((".yaml", ".yml")) else known.get(name)

@@ -55,7 +55,7 @@ class Run:
     folder: Path
     artifact_uri: str
     scratch: Path
-    given: Mapping[str, str] = field(default_factory=dict)
+    references: Mapping[str, str] = field(default_factory=dict)
     _sent: dict[str, int] = field(default_factory=dict)
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
@@ -133,12 +133,12 @@ def session() -> Iterator[Path]:
 
 @contextmanager
 def run(
-    stage: str, config: Config, sections: Sequence[str], given: Mapping[str, str], scratch: Path,
+    stage: str, config: Config, sections: Sequence[str], references: Mapping[str, str], scratch: Path,
     is_child: bool = False, parent: str = "", reopen: str = "",
 ) -> Iterator[Run]:  # fmt: skip
     """Open the run of a stage, log its parameters and configuration, and close it whatever happens.
 
-    Its parameters are `given`, and what differs from the defaults in the sections of the configuration that
+    Its parameters are `references`, all that was given, and what differs from the defaults in the sections of the configuration that
     the stage uses; the whole configuration is config.yaml. It is a child of the run that is open now
     (`is_child`), or of the one with the id `parent`, open here or elsewhere, and then named `stage` alone.
     `reopen` is the id of an ended run to continue; under `mlflow run` the run that MLflow made is continued.
@@ -163,8 +163,8 @@ def run(
         is_local = is_local_uri(info.artifact_uri)
         folder = Path(local_file_uri_to_path(info.artifact_uri)) if is_local else scratch / info.run_id
         folder.mkdir(parents=True, exist_ok=True)
-        started = Run(info.run_id, info.experiment_id, folder, info.artifact_uri, scratch, given)
-        name = stage if parent else pages.name_run(stage, config, given)
+        started = Run(info.run_id, info.experiment_id, folder, info.artifact_uri, scratch, references)
+        name = stage if parent else pages.name_run(stage, config, references)
         if not (parent or is_child):
             named = "" if UNNAMED.fullmatch(info.run_name) else info.run_name
             name = config.run_name or named or name
@@ -179,7 +179,7 @@ def run(
         values = {key: value for key, value in flatten(to_dict(config)).items() if value != defaults[key]}
         used = {key: values[key] for key in values if "." not in key or key.split(".")[0] in sections}
         # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
-        mlflow.log_params({key: value for key, value in {**used, **given}.items() if key not in known})
+        mlflow.log_params({key: value for key, value in {**used, **references}.items() if key not in known})
         write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
         try:
             yield started
@@ -224,8 +224,9 @@ def _end_unbegun(opened: mlflow.entities.Run) -> None:
     """
     made = f"attributes.status = 'RUNNING' and attributes.start_time < {1000 * (time.time() - SOON):.0f}"
     made += f" and tags.`mlflow.user` = '{opened.data.tags.get('mlflow.user', '')}'"
+    begun = {"stage", "mlflow.parentRunId"}  # the latter: by `adopt`
     for run in MlflowClient().search_runs([opened.info.experiment_id], made):
-        if "mlflow.project.entryPoint" in run.data.tags and "stage" not in run.data.tags:
+        if "mlflow.project.entryPoint" in run.data.tags and not begun & run.data.tags.keys():
             name, is_named = run.info.run_name, not UNNAMED.fullmatch(run.info.run_name)
             name = name if is_named else f"{run.data.tags['mlflow.project.entryPoint']} never began"
             tags = [RunTag(NOTE, NEVER_BEGAN), RunTag("mlflow.runName", name)]

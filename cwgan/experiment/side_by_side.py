@@ -40,7 +40,7 @@ def run_seeds(run: Run, name: str, config: Config, seeds: Sequence[int], files: 
 def run_main(run: Run, config: Config, files: Files) -> None:
     """Go the whole road once, or once per seed, and print where to look."""
     if len(config.seeds) > 1:
-        found = run_seeds(run, run.given.get("variant", ""), config, config.seeds, files)
+        found = run_seeds(run, run.references.get("variant", ""), config, config.seeds, files)
         spreads = spread(found)
         run.log_scores(to_metrics(spreads))
         rows = split_protocols(spreads)

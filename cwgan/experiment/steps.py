@@ -132,8 +132,9 @@ def train_and_log(
 
 
 def report(job: Job, result: Evaluation) -> dict[str, float]:
-    """Draw the scores of an evaluation; return them by their logged names."""
+    """Draw the scores of an evaluation; return those to be logged, by name."""
     scores, folder, dataset = classify.scores_of(result, job.config), job.folder, job.dataset
+    scores = classify.drop_raw(scores)
     if not scores:
         return scores
     headline = classify.pick(scores, HEADLINE)

@@ -20,26 +20,20 @@ class Adam:
     """
 
     def __init__(self, parameters: Mapping[Tensor, float], beta1: float) -> None:
-        self.beta1 = beta1
-        self.states = [
-            (
-                parameter,
-                weight_decay,
-                torch.zeros_like(parameter),
-                torch.zeros_like(parameter),
-                torch.zeros(()),
-            )
-            for parameter, weight_decay in parameters.items()
-        ]
+        self.beta1, self.weight_decays = beta1, parameters
+        zeros = torch.zeros_like
+        self.moments = {each: (zeros(each), zeros(each), torch.zeros(())) for each in parameters}
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """Take one step by the gradients of the parameters, which must have one."""
-        for parameter, weight_decay, mean, square, count in self.states:
-            moments = [parameter.grad], [mean], [square], [], [count]
-            betas = {"beta1": self.beta1, "beta2": 0.999}
-            options = {"lr": lr, "weight_decay": weight_decay, "eps": 1e-8, "fused": True, **betas}
-            adam([parameter], *moments, amsgrad=False, maximize=False, **options)
+        """Take one step by the gradients of the parameters."""
+        for parameter, (mean, square, count) in self.moments.items():
+            assert parameter.grad is not None
+            adam(
+                [parameter], [parameter.grad], [mean], [square], [], [count],
+                lr=lr, beta1=self.beta1, beta2=0.999, eps=1e-8, weight_decay=self.weight_decays[parameter],
+                amsgrad=False, maximize=False, fused=True,
+            )  # fmt: skip
 
 
 def fit(

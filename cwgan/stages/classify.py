@@ -99,14 +99,15 @@ def score_generators(config: Config, dataset: GzslDataset, generators: list[Gene
 
 
 def scores_of(result: Evaluation, config: Config) -> dict[str, float]:
-    """Return the scores under the names they are logged by: those of `SCORES`, or val_S and so on.
-
-    Where no bias was chosen, the scores with a bias of 0 are not told twice.
-    """
+    """Return the scores under the names they are logged by: those of `SCORES`, or val_S and so on."""
     prefix = "val_" if config.protocol == "validation" else ""
-    has_bias = prefix or config.classifier.gamma
-    names = SCORES if has_bias else [name for name in SCORES if name not in (*RAW, "gamma")]
-    return {f"{prefix}{name}": result.scores[name] for name in names if name in result.scores}
+    return {f"{prefix}{name}": result.scores[name] for name in SCORES if name in result.scores}
+
+
+def drop_raw(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return scores by logged name, less those with a bias of 0 where that is the bias anyhow."""
+    dropped = () if scores.get("gamma", 1) else (*RAW, "gamma")
+    return {name: value for name, value in scores.items() if name not in dropped}
 
 
 def pick(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
