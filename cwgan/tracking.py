@@ -138,9 +138,10 @@ def run(
 ) -> Iterator[Run]:  # fmt: skip
     """Open the run of a stage, log its parameters and configuration, and close it whatever happens.
 
-    Its parameters are `references`, all that was given, and what differs from the defaults in the sections of the configuration that
-    the stage uses; the whole configuration is config.yaml. It is a child of the run that is open now
-    (`is_child`), or of the one with the id `parent`, open here or elsewhere, and then named `stage` alone.
+    Its parameters are `references`, all that was given, and what differs from the defaults in the sections of
+    the configuration that the stage uses; the whole configuration is config.yaml. It is a child of the run
+    that is open now (`is_child`), or of the one with the id `parent`, open here or elsewhere, and then named
+    `stage` alone.
     `reopen` is the id of an ended run to continue; under `mlflow run` the run that MLflow made is continued.
     An error ends it as FAILED with the message in the tag `error`, an interruption or a `Stopped` as KILLED;
     all are raised again.

@@ -129,16 +129,15 @@ def files_of(client, run_id, folder=None):
 
 
 def test_a_run_keeps_its_parameters_configuration_and_stage(store, tmp_path):
-    config = config_with(seed=3)
-    with started(tmp_path, config, references={"gan_file": "abc"}) as run:
+    config = from_dict({**to_dict(Config()), "seed": 3, "gan": {"beta1": 0.25}, "data": {"fold": 1}})
+    with started(tmp_path, config, references={"gan_file": "abc", "gan.epochs": "12"}) as run:
         assert (run.folder / "config.yaml").is_file()
     kept = store.get_run(run.run_id)
     assert kept.info.status == "FINISHED"
-    assert kept.info.run_name == "stage numbers"
+    assert kept.info.run_name == "stage numbers gan.epochs=12"
     assert kept.data.tags["stage"] == "stage"
-    assert kept.data.params["seed"] == "3"
-    assert kept.data.params["gan_file"] == "abc"
-    assert {name.partition(".")[0] for name in kept.data.params if "." in name} == {"gan"}
+    given, differing = {"gan_file": "abc", "gan.epochs": "12"}, {"seed": "3", "gan.beta1": "0.25"}
+    assert kept.data.params == given | differing
     assert from_dict(yaml.safe_load((run.folder / "config.yaml").read_text())) == config
 
 
@@ -227,10 +226,9 @@ def test_what_mlflow_run_has_logged_is_not_logged_in_another_spelling(store, tmp
     made = store.create_run(store.get_experiment_by_name("tests").experiment_id)
     store.log_param(made.info.run_id, "gan.cycle_weight", "0.010")
     monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
-    with started(tmp_path) as run:
+    with started(tmp_path, references={"gan.cycle_weight": "0.01"}) as run:
         pass
-    assert store.get_run(run.run_id).data.params["gan.cycle_weight"] == "0.010"
-    assert store.get_run(run.run_id).data.params["gan.epochs"] == "12"
+    assert store.get_run(run.run_id).data.params == {"gan.cycle_weight": "0.010"}
 
 
 def test_an_experiment_is_chosen_but_not_against_mlflow_run(store, tmp_path, monkeypatch):
@@ -414,10 +412,10 @@ def test_a_training_goes_on_by_run_id_and_epochs_alone_as_if_unbroken(store):
     } == {("8", "3")}
     assert [run.info.run_name for run in (first, second, third)] == [
         "first",
-        "train_gan numbers",
-        "train_gan numbers",
+        "train_gan numbers seed 3",
+        "train_gan numbers seed 3 gan.epochs=3",
     ]
-    assert [run.data.params["threads"] for run in (first, second)] == ["1", "0"]
+    assert [run.data.params.get("threads") for run in (first, second)] == ["1", None]
     ours, theirs = (load_file(resolved(run.info.run_id)) for run in (first, second))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
