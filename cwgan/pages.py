@@ -33,7 +33,7 @@ EXPERIMENT_TAGS = {
 
 def name_run(stage: str, config: Config, given: Mapping[str, str]) -> str:
     """Return the name of a run, of what tells it from others: stage, data, layers, seed, settings given."""
-    data = config.data.name or Path(config.data.path).name
+    data = config.data.name or Path(config.data.path).resolve().name
     if stage.endswith(f"seed {config.seed}"):
         return f"{data} {stage}"
     files = ",".join(given[kind] for kind in ("config", "variant") if kind in given).split(",")
@@ -67,7 +67,7 @@ def widen_tables(text: str) -> str:
     """Return Markdown with room between the columns of its tables, as the UI leaves none."""
     rule = re.compile(r"[|:-]+")
     lines = [
-        line.replace(" | ", " &nbsp;&nbsp;| ") if line.startswith("|") and not rule.fullmatch(line) else line
+        line.replace(" | ", " &emsp;| ") if line.startswith("|") and not rule.fullmatch(line) else line
         for line in text.splitlines()
     ]
     return "\n".join(lines)

@@ -103,7 +103,7 @@ def _score_without_gan(
 def show_table(run: Run, name: str, table: str, headline: str = "") -> None:
     """Write a Markdown table to a run's folder, print it, and show it on the run's page, below a headline."""
     write_text(run.folder / name, table)
-    run.describe(f"{headline}\n\n{table}")
+    run.describe(f"{headline}\n\n{table}".strip())
     print(f"\n{table}")
 
 

@@ -35,4 +35,4 @@ def test_the_addresses_open_the_pages_for_training():
 def test_columns_of_tables_are_given_room_and_other_lines_stay():
     table = "| S | U |\n|--:|--:|\n| 1 | 2 |"
     wide = pages.widen_tables(f"a | b\n{table}").splitlines()
-    assert wide == ["a | b", "| S &nbsp;&nbsp;| U |", "|--:|--:|", "| 1 &nbsp;&nbsp;| 2 |"]
+    assert wide == ["a | b", "| S &emsp;| U |", "|--:|--:|", "| 1 &emsp;| 2 |"]
