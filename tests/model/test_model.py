@@ -321,8 +321,12 @@ def test_the_served_model_answers_many_at_once_and_refuses_what_it_cannot_take(m
         str(port),
     ]
     command += ["-m", "models:/numbers/2", "--workers", "1"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where uvicorn is
     with (made.folder / "serve.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=made.folder, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=made.folder, start_new_session=True,
+            env={**os.environ, "PATH": path},
+        )  # fmt: skip
 
     def ask(body: bytes) -> tuple[int, dict]:
         request = urllib.request.Request(
