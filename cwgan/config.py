@@ -217,7 +217,9 @@ class Config(Section):
     divisions: list[int] = option([], "ablation: the values of data.division, as [0,1,2]", at_least=0)
     select: bool = option(True, "main, ablation: choose epoch and gamma on validation classes first")
     folds: int = option(3, "select: draws of validation classes, whose choices are averaged", at_least=1)
-    threads: int = option(0, "CPU threads; 0: one per core; take 1 for several runs at once", at_least=0)
+    threads: int = option(
+        0, "CPU threads; 0: one per core; take 1 for several runs at once", at_least=0, at_most=1024
+    )
     precision: Literal["float32", "bfloat16"] = option("float32", "operands of matrix products, nothing else")
     device: Literal["auto", "cpu", "cuda"] = option("auto", "where the GAN is trained; auto: on a GPU if any")
     feature_map: Literal["pca", "tsne"] = option(
