@@ -4,6 +4,7 @@ Order, later wins: defaults, the configuration of the run a stage builds on, `--
 """
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache, reduce
@@ -11,11 +12,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from cwgan.config import BUILT_IN, Config
 from cwgan.errors import InputError
+from cwgan.layer_file import read_mapping
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if is_dataclass(kind))
@@ -92,7 +93,7 @@ def override(config: Config, values: Mapping[str, Any], source: object = "config
 def find_layer(name: str, kind: str) -> Path:
     """Return the file of a named preset or variant, or of a path to a YAML file."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path's, it takes a name that is too long
         known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
         allowed = f"one of {known}, or a YAML file's path, absolute or from {Path.cwd()}"
         raise InputError(f"--{kind}", "preset", repr(name), allowed)
@@ -101,13 +102,7 @@ def find_layer(name: str, kind: str) -> Path:
 
 def read_layer(path: Path, above: Sequence[Path] = ()) -> Mapping[str, Any]:
     """Read one YAML layer as nested dictionaries; over the layer that it names as its `base`, if any."""
-    try:
-        layer = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(path, "YAML", " ".join(str(error).split()), "a readable YAML file") from None
-    if not isinstance(layer, dict | None):
-        raise InputError(path, "YAML", f"a {type(layer).__name__}", "a mapping of sections to parameters")
-    own = dict(layer or {})
+    own = read_mapping(path)
     if (base := own.pop("base", None)) is None:
         return own
     file = find_layer(str(base), f"base of {path}")
@@ -140,7 +135,11 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for key, value in flat.items():
         *path, last = key.split(".")
-        reduce(lambda place, part: place.setdefault(part, {}), path, tree)[last] = value
+        try:
+            reduce(lambda place, part: place.setdefault(part, {}), path, tree)[last] = value
+        except (AttributeError, TypeError):  # what it stands in has a value of its own
+            allowed = f"a value of {'.'.join(path)}, or of what is in it, but not both"
+            raise InputError("configuration", key, value, allowed) from None
     return tree
 
 
