@@ -11,7 +11,7 @@ LARGEST = 100_000  # bytes; a file with every parameter has 4,000
 
 
 class _Loader(yaml.SafeLoader):
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError(f"an alias, {self.peek_event().anchor}")
         return super().compose_node(parent, index)
