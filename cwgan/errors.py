@@ -7,6 +7,9 @@ from signal import SIGINT, SIGTERM
 from types import FrameType
 
 
+LONGEST = 1000  # characters of what was found that an error shows
+
+
 class InputError(ValueError):
     """Something a user handed in cannot be used: where it is, what was found there, and what is allowed.
 
@@ -14,8 +17,17 @@ class InputError(ValueError):
     """
 
     def __init__(self, where: object, field: str, got: object, allowed: str) -> None:
-        super().__init__(f"{where}: {field}: found {got}; allowed: {allowed}")
+        super().__init__(f"{where}: {field}: found {_shorten(got)}; allowed: {allowed}")
         self.field, self.got, self.allowed = field, got, allowed
+
+
+def _shorten(value: object) -> str:
+    """Return a text of a value that fits on a page; Python refuses to write numbers of 4,300 digits."""
+    try:
+        text = str(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
 
 
 def first_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 import mlflow
 import yaml
@@ -104,8 +105,7 @@ def session() -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix="cwgan-"))
     kept = ""
     try:
-        place = store_uri().removeprefix("sqlite:///")
-        if place != store_uri() and "MLFLOW_RUN_ID" not in os.environ:  # else `mlflow run` has made it
+        if (place := _store_file()) and "MLFLOW_RUN_ID" not in os.environ:  # else `mlflow run` has made it
             with FileLock(f"{place}.lock"):  # processes that make one store at once would break it
                 MlflowClient().search_experiments(max_results=1)
         yield scratch
@@ -260,8 +260,14 @@ def store_uri() -> str:
 
 def local_folder() -> Path:
     """Return the folder of the store's SQLite file, or the working folder where the store is elsewhere."""
+    place = _store_file()
+    return place.parent if place else Path.cwd()
+
+
+def _store_file() -> Path | None:
+    """Return the store's SQLite file, if it is one; in its address MLflow writes blanks as %20, and so on."""
     place = store_uri().removeprefix("sqlite:///")
-    return Path.cwd() if place == store_uri() else Path(place).resolve().parent
+    return None if place == store_uri() else Path(unquote(place)).resolve()
 
 
 def _find(run_id: str) -> mlflow.entities.Run | None:
