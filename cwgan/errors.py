@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from signal import SIGINT, SIGTERM
 from types import FrameType
 
-
 LONGEST = 1000  # characters of what was found that an error shows
 
 

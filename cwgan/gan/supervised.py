@@ -1,5 +1,6 @@
 """Fitting a linear network on labelled rows: the regressor, the monitor and the final classifier."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,15 +38,17 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = config.lr / (1 + config.lr_decay * epoch)
         total = torch.zeros(())
-        for batch in rows[torch.randperm(len(rows), generator=rng)].split(config.batch_size):
+        batches = rows[torch.randperm(len(rows), generator=rng)].split(config.batch_size)
+        for number, batch in enumerate(batches, start=1):
             inputs = torch.index_select(features, 0, batch, out=buffer[: len(batch)])
             total += linear_backward(model, objective, inputs, targets[batch]) * len(batch)
             optimizer.step()
-        mean = total.item() / len(rows)
-        if not torch.isfinite(total):
-            what = f"{type(model).__name__}: the loss is {mean} in epoch {epoch + 1}"
-            raise FloatingPointError(f"{what}; a smaller learning rate may help")
-        yield {"loss": mean}
+            if not math.isfinite(total.item()):
+                what = (
+                    f"{type(model).__name__}: the loss is {total.item()} in epoch {epoch + 1}, step {number}"
+                )
+                raise FloatingPointError(f"{what}; a smaller learning rate may help")
+        yield {"loss": total.item() / len(rows)}
 
 
 @torch.no_grad()

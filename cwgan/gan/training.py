@@ -183,15 +183,15 @@ def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
         _set_lr(gan.critic_optimizer, config.critic_lr / (1 + config.critic_lr_decay * gan.epoch))
         _set_lr(gan.generator_optimizer, config.generator_lr / (1 + config.generator_lr_decay * gan.epoch))
         totals: dict[str, Tensor] = {}
-        for batches in _draw_batches(gan, data.rows, steps, batch_size):
+        for number, batches in enumerate(_draw_batches(gan, data.rows, steps, batch_size), start=1):
             for name, value in step(batches).items():
                 totals[name] = totals.get(name, 0.0) + value.detach()
+                if gan.rng.device == CPU:  # to look at every step would halt a GPU until the step is done
+                    _check_finite(name, value.item(), f"epoch {gan.epoch + 1}, step {number} of {steps}")
         gan.epoch += 1
         means = {name: total.item() / steps for name, total in totals.items()}
         for name, mean in means.items():
-            if not -torch.inf < mean < torch.inf:
-                what = f"the term {name} is {mean} in epoch {gan.epoch}"
-                raise FloatingPointError(f"GAN: {what}; a smaller learning rate may help")
+            _check_finite(name, mean, f"epoch {gan.epoch}")
         yield Epoch(gan.epoch, means, {**gan.earlier, gan.epoch: gan.generator}, gan.epoch in scored)
 
 
@@ -225,6 +225,13 @@ def generator_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:
     generator_backward(gan.generator, attributes, noise, hidden, fake, gradient)
     gan.generator_optimizer.step()
     return terms
+
+
+def _check_finite(name: str, value: float, place: str) -> None:
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"GAN: the term {name} is {value} in {place}; a smaller learning rate may help"
+        )
 
 
 def _draw_batches(gan: Gan, rows: Tensor, steps: int, size: int) -> Int64[Tensor, "steps critic_steps batch"]:

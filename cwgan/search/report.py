@@ -43,7 +43,8 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
         text = (
             f"{answer}\n\n{complete} trials complete, {pruned} pruned, {broken} broken; {gans} GANs trained. "
         )
-        text += f"Use it: `-P config={shlex.quote(str(run.folder / 'best.yaml'))}`, or download that file from the artifacts."
+        file = shlex.quote(str(run.folder / "best.yaml"))
+        text += f"Use it: `-P config={file}`, or download that file from the artifacts."
         metrics |= {"best_value": best.value or 0, **own}
         run.tag({f"best.{name}": format_value(value) for name, value in best.params.items()})
         run.tag({"best.trial": str(best.number)})

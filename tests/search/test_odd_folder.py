@@ -40,7 +40,8 @@ def test_a_sweep_a_training_and_what_builds_on_them_work_in_a_folder_of_any_name
     files = [path for path in folder.parent.rglob("*") if path.is_file() and folder not in path.parents]
     assert files == []
 
-    _, best = shlex.split(said.split("`")[1])  # -P config=<folder>/best.yaml, as typed into a shell
+    typed = said.split("Use it: ")[1].split(", or download")[0]  # -P config=<folder>/best.yaml
+    _, best = shlex.split(typed.strip("`"))
     run_id = run(train_gan.COMMAND, capsys, f"--{best}", "--gan.epochs=1")
     run(generate.COMMAND, capsys, f"--gan={run_id}")
     assert len(list(folder.glob("mlruns/0/*/artifacts/synthetic.h5"))) == 1
