@@ -1,5 +1,6 @@
 """The few ways in which work ends early."""
 
+import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,12 @@ def _shorten(value: object) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or its kind if it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def check_finite(what: str, value: float, place: str) -> None:
+    """Raise a FloatingPointError that names the loss, and the step of the training, if it is not finite."""
+    if not math.isfinite(value):
+        raise FloatingPointError(f"{what} is {value} in {place}; a smaller learning rate may help")
 
 
 class StoreError(OSError):

@@ -1,12 +1,12 @@
 """Fitting a linear network on labelled rows: the regressor, the monitor and the final classifier."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from cwgan.config import FitConfig
+from cwgan.errors import check_finite
 from cwgan.gan.fast.gradients import allocate, linear_backward
 from cwgan.gan.losses import Objective
 from cwgan.gan.networks import Linear, SoftmaxClassifier
@@ -43,11 +43,8 @@ def fit(
             inputs = torch.index_select(features, 0, batch, out=buffer[: len(batch)])
             total += linear_backward(model, objective, inputs, targets[batch]) * len(batch)
             optimizer.step()
-            if not math.isfinite(total.item()):
-                what = (
-                    f"{type(model).__name__}: the loss is {total.item()} in epoch {epoch + 1}, step {number}"
-                )
-                raise FloatingPointError(f"{what}; a smaller learning rate may help")
+            place = f"epoch {epoch + 1}, step {number} of {len(batches)}"
+            check_finite(f"{type(model).__name__}: the loss", total.item(), place)
         yield {"loss": total.item() / len(rows)}
 
 

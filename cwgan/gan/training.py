@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cwgan.config import GanConfig
 from cwgan.data.dataset import GzslDataset
-from cwgan.errors import InputError
+from cwgan.errors import InputError, check_finite
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import Checkpoint, load_module, load_optimizer, module_tensors, optimizer_tensors
 from cwgan.gan.fast.bfloat16 import register
@@ -187,11 +187,15 @@ def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
             for name, value in step(batches).items():
                 totals[name] = totals.get(name, 0.0) + value.detach()
                 if gan.rng.device == CPU:  # to look at every step would halt a GPU until the step is done
-                    _check_finite(name, value.item(), f"epoch {gan.epoch + 1}, step {number} of {steps}")
+                    check_finite(
+                        f"GAN: the term {name}",
+                        value.item(),
+                        f"epoch {gan.epoch + 1}, step {number} of {steps}",
+                    )
         gan.epoch += 1
         means = {name: total.item() / steps for name, total in totals.items()}
         for name, mean in means.items():
-            _check_finite(name, mean, f"epoch {gan.epoch}")
+            check_finite(f"GAN: the term {name}", mean, f"epoch {gan.epoch}")
         yield Epoch(gan.epoch, means, {**gan.earlier, gan.epoch: gan.generator}, gan.epoch in scored)
 
 
@@ -225,13 +229,6 @@ def generator_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:
     generator_backward(gan.generator, attributes, noise, hidden, fake, gradient)
     gan.generator_optimizer.step()
     return terms
-
-
-def _check_finite(name: str, value: float, place: str) -> None:
-    if not math.isfinite(value):
-        raise FloatingPointError(
-            f"GAN: the term {name} is {value} in {place}; a smaller learning rate may help"
-        )
 
 
 def _draw_batches(gan: Gan, rows: Tensor, steps: int, size: int) -> Int64[Tensor, "steps critic_steps batch"]:

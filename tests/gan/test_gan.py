@@ -239,7 +239,9 @@ def test_learning_rates_decay_with_the_epoch() -> None:
 
 def test_a_loss_that_is_no_longer_finite_stops_the_training_and_names_term_and_epoch() -> None:
     gan, data = make(replace(CONFIG, generator_lr=1e30, critic_lr=1e30, epochs=50))
-    with pytest.raises(FloatingPointError, match=r"the term \w+ is -?(nan|inf) in epoch \d+, step \d+ of \d+"):
+    with pytest.raises(
+        FloatingPointError, match=r"the term \w+ is -?(nan|inf) in epoch \d+, step \d+ of \d+"
+    ):
         list(train_gan(gan, data))
 
 
