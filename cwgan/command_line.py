@@ -17,6 +17,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from cwgan.config import BUILT_IN, Config
 from cwgan.errors import InputError
 from cwgan.layer_file import read_mapping
+from cwgan.options import check_text
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if is_dataclass(kind))
@@ -62,6 +63,8 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
     parser = _make_parser(command)
     given = _parse_flags(parser, command, argv)
     references = {name: value for name in command.references if (value := given.get(name, "").strip())}
+    for name, value in references.items():
+        check_text("command line", f"--{name}", value)
     for name in command.required:
         if name not in references:
             raise InputError(f"--{name}", "value", "nothing", command.references[name])

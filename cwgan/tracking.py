@@ -222,6 +222,8 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
         missing, unknown = f"no {artifact} in the folder {path}", f"neither run id nor file: {reference!r}"
         raise refuse("reference", missing if path.is_dir() else unknown, allowed)
+    if Path(wanted).is_absolute() or ".." in Path(wanted).parts:
+        raise refuse("reference", repr(reference), f"an artifact within the run; {allowed}")
     if (given := _find(run_id)) is None:
         raise refuse("run id", f"no run {run_id} in {store_uri()}", allowed)
     owners = [given] if _has(given, wanted) else [run for run in _list_children(given) if _has(run, wanted)]
