@@ -60,13 +60,14 @@ def test_names_of_any_text_leave_nothing_outside_the_folder(
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)  # undone after the test
     mlflow.set_tracking_uri(None)
-    for text in ("../../owned $(touch owned)", "a\n'b"):
-        names = [f"--{name}={text}" for name in ("data.name", "run_name", "experiment")]
-        assert launch(train_gan.COMMAND, [*SHORT, *names]) == 0, capsys.readouterr().err
-        (run,) = MlflowClient().search_runs([MlflowClient().get_experiment_by_name(text).experiment_id])
-        assert (run.info.run_name, run.data.params["data.name"]) == (text, text)
-        assert launch(prepare.COMMAND, [f"--data.name={text}", "--out=pair"]) == 0, capsys.readouterr().err
+    text = "../../owned $(touch owned)\n; 'b é"
+    names = [f"--{name}={text}" for name in ("data.name", "run_name", "experiment")]
+    assert launch(train_gan.COMMAND, [*SHORT, *names]) == 0, capsys.readouterr().err
+    (run,) = MlflowClient().search_runs([MlflowClient().get_experiment_by_name(text).experiment_id])
+    assert (run.info.run_name, run.data.params["data.name"]) == (text, text)
+    assert launch(prepare.COMMAND, [f"--data.name={text}", "--out=pair"]) == 0, capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
     assert [path.name for path in folder.parent.iterdir()] == ["c"]
