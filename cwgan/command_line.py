@@ -4,6 +4,7 @@ Order, later wins: defaults, the configuration of the run a stage builds on, `--
 """
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache, reduce
@@ -11,11 +12,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from cwgan.config import BUILT_IN, Config
 from cwgan.errors import InputError
+from cwgan.layer_file import read_mapping
+from cwgan.options import check_text
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 # Where the layers lie that a parameter takes by name.
@@ -64,6 +66,8 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
     parser = _make_parser(command)
     given = _parse_flags(parser, command, argv)
     references = {name: value for name in command.references if (value := given.get(name, "").strip())}
+    for name, value in references.items():
+        check_text("command line", f"--{name}", value)
     for name in command.required:
         if name not in references:
             raise InputError(f"--{name}", "value", "nothing", command.references[name])
@@ -100,7 +104,7 @@ def find_layer(name: str, kind: str) -> Path:
     folders = [CONFIGS / folder for folder in FOLDERS[kind.split(maxsplit=1)[0]]]
     known = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
     path = Path(name) if name.endswith((".yaml", ".yml")) else known.get(name)
-    if path is None or not path.is_file():
+    if path is None or not os.path.isfile(path):  # unlike Path's, it takes a name that is too long
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" (nearest: {close[0]})" if close else ""
         allowed = f"one of {', '.join(known)}{hint}, or a YAML file's path, absolute or from {Path.cwd()}"
@@ -110,13 +114,7 @@ def find_layer(name: str, kind: str) -> Path:
 
 def read_layer(path: Path, above: Sequence[Path] = ()) -> Mapping[str, Any]:
     """Read one YAML layer as nested dictionaries; over the layer that it names as its `base`, if any."""
-    try:
-        layer = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(path, "YAML", " ".join(str(error).split()), "a readable YAML file") from None
-    if not isinstance(layer, dict | None):
-        raise InputError(path, "YAML", f"a {type(layer).__name__}", "a mapping of sections to parameters")
-    own = dict(layer or {})
+    own = read_mapping(path)
     if (base := own.pop("base", None)) is None:
         return own
     file = find_layer(str(base), f"base of {path}")
@@ -149,7 +147,11 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for key, value in flat.items():
         *path, last = key.split(".")
-        reduce(lambda place, part: place.setdefault(part, {}), path, tree)[last] = value
+        try:
+            reduce(lambda place, part: place.setdefault(part, {}), path, tree)[last] = value
+        except (AttributeError, TypeError):  # what it stands in has a value of its own
+            allowed = f"a value of {'.'.join(path)}, or of what is in it, but not both"
+            raise InputError("configuration", key, value, allowed) from None
     return tree
 
 

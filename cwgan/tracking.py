@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 import mlflow
 import yaml
@@ -117,8 +118,7 @@ def session() -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix="cwgan-"))
     kept = ""
     try:
-        place = store_uri().removeprefix("sqlite:///")
-        if place != store_uri() and "MLFLOW_RUN_ID" not in os.environ:  # else `mlflow run` has made it
+        if (place := _store_file()) and "MLFLOW_RUN_ID" not in os.environ:  # else `mlflow run` has made it
             with FileLock(f"{place}.lock"):  # processes that make one store at once would break it
                 MlflowClient().search_experiments(max_results=1)
         yield scratch
@@ -271,6 +271,8 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
         missing, unknown = f"no {artifact} in the folder {path}", f"neither run id nor file: {reference!r}"
         raise refuse("reference", missing if path.is_dir() else unknown, allowed)
+    if Path(wanted).is_absolute() or ".." in Path(wanted).parts:
+        raise refuse("reference", repr(reference), f"an artifact within the run; {allowed}")
     if (given := _find(run_id)) is None:
         raise refuse("run id", f"no run {run_id} in {store_uri()}", allowed)
     owners = [given] if _has(given, wanted) else [run for run in _list_children(given) if _has(run, wanted)]
@@ -309,8 +311,14 @@ def store_uri() -> str:
 
 def local_folder() -> Path:
     """Return the folder of the store's SQLite file, or the working folder where the store is elsewhere."""
+    place = _store_file()
+    return place.parent if place else Path.cwd()
+
+
+def _store_file() -> Path | None:
+    """Return the store's SQLite file, if it is one; in its address MLflow writes blanks as %20, and so on."""
     place = store_uri().removeprefix("sqlite:///")
-    return Path.cwd() if place == store_uri() else Path(place).resolve().parent
+    return None if place == store_uri() else Path(unquote(place)).resolve()
 
 
 def _find(run_id: str) -> mlflow.entities.Run | None:

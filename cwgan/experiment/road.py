@@ -20,6 +20,7 @@ from cwgan.scoring.selection import Choice, History, choose, final_half, validat
 from cwgan.stages.classify import pick_headline, score_generators
 from cwgan.stages.figures import draw_selection
 from cwgan.stages.job import GAN_FILE, Job, read_data, view_data
+from cwgan.stages.needs import check_rows
 from cwgan.tracking import Run
 
 GATHERED = (".png", ".json", ".csv")  # kinds of files of the stages that are copied to their parent run
@@ -124,6 +125,7 @@ def _run_stages(
         raise InputError("configuration", "gan.train", "false", allowed)
     began = time.perf_counter()
     dataset = steps.open_job(run, config).dataset
+    check_rows(config, dataset)  # here, before the GAN is trained
     seconds = {"load_data": time.perf_counter() - began}
 
     @contextmanager

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from cwgan.config import FitConfig
+from cwgan.errors import check_finite
 from cwgan.gan.fast.gradients import allocate, linear_backward
 from cwgan.gan.losses import Objective
 from cwgan.gan.networks import Linear, SoftmaxClassifier
@@ -58,15 +59,14 @@ def fit(
     for epoch in range(config.epochs):
         lr = config.lr / (1 + config.lr_decay * epoch)
         total = torch.zeros(())
-        for batch in rows[torch.randperm(len(rows), generator=rng)].split(config.batch_size):
+        batches = rows[torch.randperm(len(rows), generator=rng)].split(config.batch_size)
+        for number, batch in enumerate(batches, start=1):
             inputs = torch.index_select(features, 0, batch, out=buffer[: len(batch)])
             total += linear_backward(model, objective, inputs, targets[batch]) * len(batch)
             optimizer.step(lr)
-        mean = total.item() / len(rows)
-        if not torch.isfinite(total):
-            what = f"{type(model).__name__}: the loss is {mean} in epoch {epoch + 1}"
-            raise FloatingPointError(f"{what}; a smaller learning rate may help")
-        yield {"loss": mean}
+            place = f"epoch {epoch + 1}, step {number} of {len(batches)}"
+            check_finite(f"{type(model).__name__}: the loss", total.item(), place)
+        yield {"loss": total.item() / len(rows)}
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cwgan.config import GanConfig
 from cwgan.data.dataset import GzslDataset
-from cwgan.errors import InputError
+from cwgan.errors import InputError, check_finite
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import Checkpoint, load_module, load_optimizer, module_tensors, optimizer_tensors
 from cwgan.gan.fast.bfloat16 import register
@@ -183,15 +183,19 @@ def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
         _set_lr(gan.critic_optimizer, config.critic_lr / (1 + config.critic_lr_decay * gan.epoch))
         _set_lr(gan.generator_optimizer, config.generator_lr / (1 + config.generator_lr_decay * gan.epoch))
         totals: dict[str, Tensor] = {}
-        for batches in _draw_batches(gan, data.rows, steps, batch_size):
+        for number, batches in enumerate(_draw_batches(gan, data.rows, steps, batch_size), start=1):
             for name, value in step(batches).items():
                 totals[name] = totals.get(name, 0.0) + value.detach()
+                if gan.rng.device == CPU:  # to look at every step would halt a GPU until the step is done
+                    check_finite(
+                        f"GAN: the term {name}",
+                        value.item(),
+                        f"epoch {gan.epoch + 1}, step {number} of {steps}",
+                    )
         gan.epoch += 1
         means = {name: total.item() / steps for name, total in totals.items()}
         for name, mean in means.items():
-            if not -torch.inf < mean < torch.inf:
-                what = f"the term {name} is {mean} in epoch {gan.epoch}"
-                raise FloatingPointError(f"GAN: {what}; a smaller learning rate may help")
+            check_finite(f"GAN: the term {name}", mean, f"epoch {gan.epoch}")
         yield Epoch(gan.epoch, means, {**gan.earlier, gan.epoch: gan.generator}, gan.epoch in scored)
 
 

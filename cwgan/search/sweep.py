@@ -6,6 +6,7 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from cwgan import tracking
 from cwgan.command_line import STAGE_SECTIONS, Arguments, flatten, override, to_dict
@@ -105,7 +106,7 @@ def prepare(config: Config) -> tuple[Task, GzslDataset, dict[str, Any]]:
     dataset = load_data(half)
     folder = Path(config.sweep.folder or tracking.local_folder() / "sweeps").resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    storage = config.sweep.storage or f"sqlite:///{folder / 'optuna.db'}"
+    storage = config.sweep.storage or f"sqlite:///{quote(str(folder / 'optuna.db'))}"
     if storage.startswith("sqlite") and tracking.store_uri().startswith("http"):
         print("trials are kept in a file of this machine; for a study of several machines give sweep.storage")
     facts = {key: value for key, value in flatten(to_dict(half)).items() if key not in NOT_DECIDING}

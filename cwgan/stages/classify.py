@@ -1,6 +1,5 @@
 """The last two stages: fit the final classifier on real and synthetic rows, and score it."""
 
-import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -130,7 +129,7 @@ def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[AllFea
     """Return the rows to train on: those of a synthetic file, after the real ones where they are merged."""
     synthetic = inspect_synthetic(path)
     if "data" in synthetic.info:
-        data = json.loads(synthetic.info["data"])
+        data = synthetic.read_facts("data")
         check_same_classes(path, data, dataset)
         check_same_split(path, data, dataset)
     if synthetic.feature_size != dataset.feature_size:

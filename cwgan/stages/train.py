@@ -24,6 +24,7 @@ from cwgan.scoring.diagnostics import class_distances
 from cwgan.stages.classify import score_generators
 from cwgan.stages.generate import make_rows
 from cwgan.stages.job import GAN_FILE, PRETRAINED_FILE, SCORES, Job, stage_rng
+from cwgan.stages.needs import check_gan
 
 MONITOR_ROWS = 10  # synthetic rows per seen class that the monitor classifies after every epoch
 DIAGNOSED_ROWS = 50  # synthetic rows per class that are compared with real ones
@@ -41,6 +42,8 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
     """
     job = fix_output(job) if job.config.gan.train else job
     config, supplier = job.config, resume or pretrained
+    if config.gan.train:
+        check_gan(config, job.dataset)
     check_save_epochs(config)
     _check_best_by(config)
     source = job.load(supplier) if supplier else None
