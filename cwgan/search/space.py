@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cwgan.command_line import find_layer, flatten, nearest, override, read_layer, to_dict
+from cwgan.command_line import nearest, override, to_dict
 from cwgan.config import Config
 from cwgan.errors import InputError
+from cwgan.layers import find_layer, flatten, read_layer
 
 COUNT = "generate.counts"
 AFTER_THE_GAN = ("generate.", "classifier.")  # settings that differ in nothing else share one GAN

@@ -3,9 +3,10 @@
 import pytest
 import yaml
 
-from cwgan.command_line import flatten, override, to_dict
+from cwgan.command_line import override, to_dict
 from cwgan.config import Config
 from cwgan.errors import InputError
+from cwgan.layers import flatten
 from cwgan.search.space import Choices, Range, apply_point, find_point, list_points, read_space, take_gan_part
 
 WEIGHT, COUNT, EPOCHS = "gan.cycle_weight", "generate.counts", "gan.epochs"

@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cwgan.command_line import find_layer, flatten, from_dict, override, read_layer, to_dict
+from cwgan.command_line import from_dict, override, to_dict
 from cwgan.config import Config, GanConfig, MonitorConfig, RegressorConfig, SaveConfig
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import load_checkpoint, load_classifier
+from cwgan.layers import find_layer, flatten, read_layer
 from cwgan.stages.classify import train_classifier
 from cwgan.stages.generate import generate
 from cwgan.stages.job import Job
