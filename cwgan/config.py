@@ -190,7 +190,7 @@ class SweepConfig(Section, section="sweep."):
     """The search for the best setting on validation classes."""
 
     trials: int = option(20, "settings that the whole study tries, pruned ones included", at_least=1)
-    space: str = option("sweep", "what is searched: a file in configs/, or a YAML file")
+    space: str = option("sweep", "what is searched: a file in configs/spaces/, or a YAML file")
     seeds: list[int] = option([], "try every setting with each and take the mean; empty: `seed`", at_least=0)
     objective: Literal["H", "raw_H"] = option("H", "score on validation classes that is maximized")
     value: Literal["best", "last"] = option("best", "which scored epoch gives a setting's value")

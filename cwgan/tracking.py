@@ -25,6 +25,7 @@ from mlflow.utils.uri import is_local_uri
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
+from cwgan import pages
 from cwgan.command_line import flatten, to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
@@ -33,7 +34,13 @@ from cwgan.files import write_text
 
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `main` says where to look
 STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)
-MLFLOWS_OWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")  # of a run that nobody named, as bedecked-owl-123
+UNNAMED = re.compile(r"[a-z]+-[a-z]+-\d{1,4}|\w+ never began")  # by a user: bedecked-owl-123 is MLflow's
+NOTE = "mlflow.note.content"  # the text at the head of a run's page
+NEVER_BEGAN = (
+    "**Failed:** `mlflow run` made this run, and its program never began. Is conda missing? Then give \
+`--env-manager local`."
+)
+SOON = 30  # seconds from when `mlflow run` makes a run to when its program says what it is
 
 
 @dataclass
@@ -70,9 +77,15 @@ class Run:
         mlflow.log_input(record, "training and scoring", {"split_hash": dataset.split_hash, **sizes})
         self.tag({"data.digest": dataset.digest, "data.split_hash": dataset.split_hash})
 
+    def take_data(self, child: "Run") -> None:
+        """Record the data of a child here as well."""
+        kept = MlflowClient().get_run(child.run_id)
+        MlflowClient().log_inputs(self.run_id, kept.inputs.dataset_inputs if kept.inputs else [])
+        self.tag({key: value for key, value in kept.data.tags.items() if key.startswith("data.")})
+
     def describe(self, text: str) -> None:
         """Show a Markdown text at the head of the run's page."""
-        self.tag({"mlflow.note.content": text})
+        self.tag({NOTE: pages.widen_tables(text)})
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags, which unlike parameters may change."""
@@ -125,11 +138,13 @@ def run(
 ) -> Iterator[Run]:  # fmt: skip
     """Open the run of a stage, log its parameters and configuration, and close it whatever happens.
 
-    Its parameters are the sections of the configuration that the stage uses, and `references`. It is a child
-    of the run that is open now (`is_child`), or of the one with the id `parent`, open here or elsewhere; its
-    name is then `stage` alone, else stage and data set. `reopen` is the id of an ended run to continue; under
-    `mlflow run` the run that MLflow made is continued. An error ends it as FAILED with the message in the tag
-    `error`, an interruption or a `Stopped` as KILLED; all are raised again.
+    Its parameters are `references`, all that was given, and what differs from the defaults in the sections of
+    the configuration that the stage uses; the whole configuration is config.yaml. It is a child of the run
+    that is open now (`is_child`), or of the one with the id `parent`, open here or elsewhere, and then named
+    `stage` alone.
+    `reopen` is the id of an ended run to continue; under `mlflow run` the run that MLflow made is continued.
+    An error ends it as FAILED with the message in the tag `error`, an interruption or a `Stopped` as KILLED;
+    all are raised again.
     """
     client = MlflowClient()
     if config.experiment and not (is_child or parent or reopen):
@@ -150,15 +165,20 @@ def run(
         folder = Path(local_file_uri_to_path(info.artifact_uri)) if is_local else scratch / info.run_id
         folder.mkdir(parents=True, exist_ok=True)
         started = Run(info.run_id, info.experiment_id, folder, info.artifact_uri, scratch, references)
-        name = stage if parent else f"{stage} {config.data.name or Path(config.data.path).name}"
+        name = stage if parent else pages.name_run(stage, config, references)
         if not (parent or is_child):
-            given = "" if MLFLOWS_OWN_NAME.fullmatch(info.run_name) else info.run_name
-            name = config.run_name or given or name
+            named = "" if UNNAMED.fullmatch(info.run_name) else info.run_name
+            name = config.run_name or named or name
+            _end_unbegun(opened)
+            tags = client.get_experiment(info.experiment_id).tags
+            for key in pages.EXPERIMENT_TAGS.keys() - tags.keys():
+                client.set_experiment_tag(info.experiment_id, key, pages.EXPERIMENT_TAGS[key])
         started.tag({"mlflow.runName": name, "stage": stage})
-        # So that the UI opens the experiment as one of training runs, not of language-model traces.
-        client.set_experiment_tag(info.experiment_id, "mlflow.experimentKind", "custom_model_development")
-        values = flatten(to_dict(config)).items()
-        used = {key: value for key, value in values if "." not in key or key.split(".")[0] in sections}
+        if opened.data.tags.get(NOTE) == NEVER_BEGAN:  # it did, late
+            started.tag({NOTE: ""})
+        defaults = flatten(to_dict(Config()))
+        values = {key: value for key, value in flatten(to_dict(config)).items() if value != defaults[key]}
+        used = {key: values[key] for key in values if "." not in key or key.split(".")[0] in sections}
         # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
         mlflow.log_params({key: value for key, value in {**used, **references}.items() if key not in known})
         write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
@@ -198,11 +218,40 @@ def end_lost(parent: str, alive: Set[str]) -> None:
             MlflowClient().set_terminated(child.info.run_id, "FAILED")
 
 
-def note_error(message: str, run_id: str = "") -> None:
-    """Say in a run why it failed; by default in the one that `mlflow run` made and no stage opened."""
-    if run_id := run_id or os.environ.get("MLFLOW_RUN_ID", ""):
-        with suppress(*STORE_ERRORS):  # what went wrong matters more than that MLflow cannot be told
-            MlflowClient().set_tag(run_id, "error", message[:5000])
+def _end_unbegun(opened: mlflow.entities.Run) -> None:
+    """End the runs that `mlflow run` made for this user and project, and whose programs never began.
+
+    Nothing is lost where one begins late: beginning sets a run RUNNING again.
+    """
+    made = f"attributes.status = 'RUNNING' and attributes.start_time < {1000 * (time.time() - SOON):.0f}"
+    made += f" and tags.`mlflow.user` = '{opened.data.tags.get('mlflow.user', '')}'"
+    begun = {"stage", "mlflow.parentRunId"}  # the latter: by `adopt`
+    for run in MlflowClient().search_runs([opened.info.experiment_id], made):
+        if "mlflow.project.entryPoint" in run.data.tags and not begun & run.data.tags.keys():
+            name, is_named = run.info.run_name, not UNNAMED.fullmatch(run.info.run_name)
+            name = name if is_named else f"{run.data.tags['mlflow.project.entryPoint']} never began"
+            tags = [RunTag(NOTE, NEVER_BEGAN), RunTag("mlflow.runName", name)]
+            MlflowClient().log_batch(run.info.run_id, tags=tags)
+            MlflowClient().set_terminated(run.info.run_id, "FAILED")
+
+
+def note_error(message: str, run_id: str) -> None:
+    """Say in a run why it failed, in the tag `error` and at the head of its page."""
+    with suppress(*STORE_ERRORS):  # what went wrong matters more than that MLflow cannot be told
+        said = MlflowClient().get_run(run_id).data.tags.get(NOTE, "")
+        text = f"**Failed:** {message[:5000]}\n\n{said}".strip()
+        MlflowClient().log_batch(run_id, tags=[RunTag("error", message[:5000]), RunTag(NOTE, text)])
+
+
+def note_refusal(stage: str, message: str, field: str) -> None:
+    """Say in the run that `mlflow run` made, if any, what was to be done, and why it was not."""
+    if run_id := os.environ.get("MLFLOW_RUN_ID", ""):
+        note_error(message, run_id)
+        with suppress(*STORE_ERRORS):
+            name, tags = MlflowClient().get_run(run_id).info.run_name, {"stage": stage}
+            if UNNAMED.fullmatch(name):
+                tags["mlflow.runName"] = f"{stage} refused: {field}" if field else f"{stage} failed"
+            MlflowClient().log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
 def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Path:

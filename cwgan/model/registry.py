@@ -33,11 +33,17 @@ NO_FAULT_OF_THE_STORE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "
 
 
 def log_model(
-    weights: Path, example: np.ndarray, class_count: int, scores: Mapping[str, float], digest: str
+    weights: Path,
+    example: np.ndarray,
+    class_count: int,
+    scores: Mapping[str, float],
+    digest: str,
+    run_id: str,
 ) -> str:
-    """Log the model of the open run, with its scores; return its id. No model is left if that fails.
+    """Log the model of the open run, and its scores, which the run `run_id` gets too; return the model's id.
 
-    `weights` is the file of `cwgan.stages.answers`, `example` some rows in the units of the user's files.
+    No model is left if that fails. `weights` is the file of `cwgan.stages.answers`, `example` some rows in
+    the units of the user's files.
     """
     model = mlflow.initialize_logged_model("model", tags={"data.digest": digest}, model_type="classifier")
     try:
@@ -56,7 +62,7 @@ def log_model(
         raise
     now = int(1000 * time.time())
     metrics = [Metric(name, value, now, 0, model.model_id) for name, value in scores.items()]
-    MlflowClient().log_batch(model.source_run_id or "", metrics)
+    MlflowClient().log_batch(run_id, metrics)
     return model.model_id
 
 

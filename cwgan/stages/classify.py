@@ -24,7 +24,7 @@ from cwgan.scoring.evaluation import Evaluation, evaluate
 from cwgan.stages.answers import write_answers
 from cwgan.stages.eszsl import fit_eszsl
 from cwgan.stages.generate import make_all_rows
-from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, SCORES, Job, stage_rng
+from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, RAW, SCORES, Job, stage_rng
 from cwgan.stages.results import write_results
 
 EPOCHS = 20  # where none are given and none were chosen
@@ -101,6 +101,12 @@ def scores_of(result: Evaluation, config: Config) -> dict[str, float]:
     """Return the scores under the names they are logged by: those of `SCORES`, or val_S and so on."""
     prefix = "val_" if config.protocol == "validation" else ""
     return {f"{prefix}{name}": result.scores[name] for name in SCORES if name in result.scores}
+
+
+def drop_raw(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return scores by logged name, less those with a bias of 0 where that is the bias anyhow."""
+    dropped = () if scores.get("gamma", 1) else (*RAW, "gamma")
+    return {name: value for name, value in scores.items() if name not in dropped}
 
 
 def pick(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
