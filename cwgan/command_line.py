@@ -19,8 +19,7 @@ from cwgan.errors import InputError
 from cwgan.layer_file import read_mapping
 from cwgan.options import check_text
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-# Where the layers lie that a parameter takes by name.
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"  # by parameter, where in it layers have names:
 FOLDERS = {"config": ("",), "variant": ("variants",), "base": ("", "variants"), "sweep.space": ("spaces",)}
 SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if is_dataclass(kind))
 STAGE_SECTIONS = ("data", "monitor", "regressor", "gan", "generate", "classifier")
@@ -149,9 +148,8 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
         *path, last = key.split(".")
         try:
             reduce(lambda place, part: place.setdefault(part, {}), path, tree)[last] = value
-        except (AttributeError, TypeError):  # what it stands in has a value of its own
-            allowed = f"a value of {'.'.join(path)}, or of what is in it, but not both"
-            raise InputError("configuration", key, value, allowed) from None
+        except (AttributeError, TypeError):
+            raise InputError("configuration", key, value, "no value of its section beside it") from None
     return tree
 
 
