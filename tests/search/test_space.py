@@ -108,7 +108,7 @@ def test_a_file_that_names_no_parameter_is_refused(tmp_path):
         example = "at least one, as gan.cycle_weight: {low: 0.001, high: 10, log: true}"
         assert find_refusal(tmp_path, text) == f"search space: found no parameter; allowed: {example}"
     assert "YAML: found a list; allowed: a mapping" in find_refusal(tmp_path, "- gan.cycle_weight")
-    with pytest.raises(InputError, match=r"--sweep\.space: preset: found '/no/such\.yaml'"):
+    with pytest.raises(InputError, match=r"--sweep\.space: layer: found '/no/such\.yaml'"):
         read_space("/no/such.yaml", Config())
 
 
