@@ -1,7 +1,6 @@
 """The whole road: train the GAN, generate, train and score the final classifier; a child run per stage."""
 
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.experiment import steps
 from cwgan.experiment.steps import Files
-from cwgan.files import write_text
+from cwgan.files import copy_file, write_text
 from cwgan.gan.training import count_epoch_steps
 from cwgan.scoring.comparison import format_table, split_protocols, tabulate_scores
 from cwgan.scoring.selection import Choice, History, choose, final_half, validation_half
@@ -142,7 +141,7 @@ def _run_stages(
             yield steps.make_job(child, config, dataset)
             for path in child.folder.iterdir():
                 if path.suffix in GATHERED:
-                    shutil.copyfile(path, run.folder / path.name)
+                    copy_file(path, run.folder / path.name)
         seconds[stage] = time.perf_counter() - began
 
     gan_file = None

@@ -1,7 +1,8 @@
 """Checkpoints: tensors and plain facts in one safetensors file."""
 
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from cwgan.errors import InputError
 from cwgan.files import written_whole
 from cwgan.gan.networks import Generator, Module, Regressor, SoftmaxClassifier
 
-FORMAT, OURS = 1, "a checkpoint written by this program"
+FORMAT, OURS = 2, "a checkpoint written by this program"
 Facts = Mapping[str, Any]
+History = Mapping[
+    str, Sequence[Mapping[str, float]]
+]  # by stage the terms of every epoch, the first one first
 
 
 @dataclass(frozen=True)
@@ -39,23 +43,46 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: Path, tensors: Mapping[str, Tensor], kind: str, epoch: int, config: Facts, dataset: GzslDataset
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    kind: str,
+    epoch: int,
+    config: Facts,
+    dataset: GzslDataset,
+    history: History | None = None,
 ) -> None:
     """Write a checkpoint; it appears whole or not at all, and the same content gives the same bytes.
 
     Its kind, as "gan", is what was trained for so many epochs with a (nested) configuration on a data set.
     """
     facts = {"format": FORMAT, "kind": kind, "epoch": epoch, "config": config, "data": describe(dataset)}
+    facts["history"] = history or {}
+    on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    facts["checksum"] = _checksum(on_cpu, facts)
     with written_whole(path) as temporary:
-        on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         save_file(on_cpu, temporary, metadata={"cwgan": json.dumps(facts)})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; InputError if it is missing, damaged, of another program or of an unknown format."""
+    """Read a checkpoint.
+
+    InputError if it is missing, damaged, of another program or of an unknown format, or holds a number that
+    is not finite.
+    """
     facts = read_facts(path)
-    with safe_open(path, framework="pt") as file:
-        return Checkpoint(path, {key: file.get_tensor(key) for key in file.keys()}, facts)  # noqa: SIM118
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(path, "file", f"unreadable ({error})", OURS) from None
+    # Those of format 1, written before version 0.2.0, have none.
+    if facts["format"] > 1 and facts.pop("checksum", None) != _checksum(tensors, facts):
+        raise InputError(path, "checksum", "that of other contents: the file is damaged", OURS)
+    for key, tensor in tensors.items():
+        # The sum comes first, as it takes a tenth of the time.
+        if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all():
+            raise InputError(path, key, "NaN or infinity", "finite numbers")
+    return Checkpoint(path, tensors, facts)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -65,8 +92,8 @@ def read_facts(path: Path) -> dict[str, Any]:
             facts = json.loads((file.metadata() or {}).get("cwgan", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(path, "file", f"unreadable ({error})", OURS) from None
-    if facts.get("format") != FORMAT:
-        raise InputError(path, "format", facts.get("format"), f"{FORMAT}, written by this program")
+    if facts.get("format") not in range(1, FORMAT + 1):
+        raise InputError(path, "format", facts.get("format"), f"up to {FORMAT}, written by this program")
     return facts
 
 
@@ -131,11 +158,15 @@ def load_regressor(checkpoint: Checkpoint) -> Regressor:
 
 def load_module(module: Module, checkpoint: Checkpoint, name: str) -> Module:
     """Copy one part of a checkpoint into a module and return that; InputError if they do not fit."""
+    tensors = checkpoint.part(name)
     try:
-        module.load_state_dict(checkpoint.part(name))
+        module.load_state_dict(tensors)
     except RuntimeError as error:
         allowed = "the parameters of the configured network"
         raise InputError(checkpoint.path, name, " ".join(str(error).split()), allowed) from None
+    for key, own in module.state_dict().items():
+        if tensors[key].dtype != own.dtype:
+            raise InputError(checkpoint.path, f"{name}.{key}", tensors[key].dtype, str(own.dtype))
     return module
 
 
@@ -151,13 +182,36 @@ def optimizer_tensors(name: str, optimizer: torch.optim.Optimizer) -> dict[str, 
     return {f"{name}.{place}.{key}": value for place, state in states for key, value in state.items()}
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give an optimizer the state that `optimizer_tensors` returned, without the name in front."""
+def load_optimizer(optimizer: torch.optim.Adam, checkpoint: Checkpoint, name: str) -> None:
+    """Give an optimizer the state that `optimizer_tensors` returned, which a checkpoint holds by that name.
+
+    InputError if anything is missing, or is not of the shape and type of the parameter that it belongs to:
+    fused Adam does not check them, and would write past a buffer's end.
+    """
+    tensors, groups = checkpoint.part(name), optimizer.state_dict()["param_groups"]
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        place, entry = key.split(".")
-        state.setdefault(int(place), {})[entry] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for place, parameter in enumerate(each for group in optimizer.param_groups for each in group["params"]):
+        wanted = {"step": torch.Size(()), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+        for entry, shape in wanted.items():
+            key, allowed = f"{place}.{entry}", f"float32 of shape {tuple(shape)}"
+            found = tensors.pop(key, None)
+            if found is None or found.shape != shape or found.dtype != torch.float32:
+                got = "nothing" if found is None else f"{found.dtype} of shape {tuple(found.shape)}"
+                raise InputError(checkpoint.path, f"{name}.{key}", got, allowed)
+            state.setdefault(place, {})[entry] = found
+    if tensors:
+        raise InputError(checkpoint.path, f"{name}.{min(tensors)}", "a tensor", "no such one")
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _checksum(tensors: Mapping[str, Tensor], facts: Facts) -> int:
+    """Return a checksum of what a checkpoint holds: it tells a damaged file, not a forged one."""
+    found = zlib.crc32(json.dumps(facts).encode())
+    for key in sorted(tensors):
+        value = tensors[key]
+        found = zlib.crc32(f"{key} {value.dtype} {tuple(value.shape)}".encode(), found)
+        found = zlib.crc32(value.flatten().view(torch.uint8).numpy(), found)
+    return found
 
 
 def _shape(checkpoint: Checkpoint, name: str, parameter: str, axes: int) -> tuple[int, ...]:

@@ -18,7 +18,8 @@ from cwgan.gan.checkpoint import Checkpoint, load_classifier, load_regressor, mo
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
 from cwgan.gan.savepoints import check_save_epochs
 from cwgan.gan.supervised import fit, held_out_metrics
-from cwgan.gan.training import Gan, SeenRows, build_gan, train_gan
+from cwgan.gan.players import Gan, build_gan
+from cwgan.gan.training import SeenRows, train_gan
 from cwgan.machine import find_device
 from cwgan.scoring.diagnostics import class_distances
 from cwgan.stages.classify import score_generators

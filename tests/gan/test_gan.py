@@ -14,16 +14,8 @@ from cwgan.data.dataset import GzslDataset
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import load_checkpoint, save_checkpoint
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
-from cwgan.gan.training import (
-    Gan,
-    SeenRows,
-    _draw_batches,
-    build_gan,
-    critic_step,
-    generator_step,
-    scored_epochs,
-    train_gan,
-)
+from cwgan.gan.players import Gan, build_gan
+from cwgan.gan.training import SeenRows, _draw_batches, critic_step, generator_step, scored_epochs, train_gan
 
 SIZES = [(7, 5, 11, 6), (64, 20, 33, 17)]
 CONFIG = GanConfig(
@@ -285,7 +277,7 @@ def test_a_restored_training_goes_on_bit_for_bit_with_the_same_snapshots(
     (first, _), (resumed, _) = make(config), make(config)
     next(epoch for epoch in train_gan(first, data) if epoch.number == stop)
     path = tmp_path / "gan.safetensors"
-    save_checkpoint(path, first.tensors(), "gan", first.epoch, to_dict(Config(gan=config)), numbers)
+    save_checkpoint(path, first.tensors(), "gan", stop, to_dict(Config(gan=config)), numbers)
     resumed.restore(load_checkpoint(path))
     assert (resumed.epoch, list(resumed.earlier)) == (stop, list(range(1, 6))[:stop][-3:-1])
     list(train_gan(resumed, data))
