@@ -45,6 +45,13 @@ class SaveConfig(Section, section="save."):
 
 
 @dataclass(frozen=True)
+class GanSaveConfig(SaveConfig, section="gan.save."):
+    """Which epochs are kept as checkpoints, and how often a training is saved that may be interrupted."""
+
+    resume_every: float = option(30.0, "save what `resume` needs so often; 0: never", unit="s", at_least=0)
+
+
+@dataclass(frozen=True)
 class FitConfig(Section):
     """Minibatch Adam on a supervised loss; shared by the monitor, the regressor and the classifier."""
 
@@ -126,7 +133,7 @@ class GanConfig(Section, section="gan."):
     snapshots: int = option(5, "mix rows of so many generators, the last and earlier ones", at_least=1)
     snapshot_every: int = option(1, "earlier ones are of multiples of this", unit="epochs", at_least=1)
     score_every: int = option(0, "validation protocol: epochs between scorings; 0: end only", at_least=0)
-    save: SaveConfig = field(default_factory=SaveConfig)
+    save: GanSaveConfig = field(default_factory=GanSaveConfig)
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,7 @@ from cwgan.gan.networks import Generator, Module, Regressor, SoftmaxClassifier
 
 FORMAT, OURS = 2, "a checkpoint written by this program"
 Facts = Mapping[str, Any]
-History = Mapping[
-    str, Sequence[Mapping[str, float]]
-]  # by stage the terms of every epoch, the first one first
+History = Mapping[str, Sequence[Mapping[str, float]]]  # by stage the terms of every epoch, from 1
 
 
 @dataclass(frozen=True)
@@ -210,7 +208,7 @@ def _checksum(tensors: Mapping[str, Tensor], facts: Facts) -> int:
     for key in sorted(tensors):
         value = tensors[key]
         found = zlib.crc32(f"{key} {value.dtype} {tuple(value.shape)}".encode(), found)
-        found = zlib.crc32(value.flatten().view(torch.uint8).numpy(), found)
+        found = zlib.crc32(value.flatten().view(torch.uint8).numpy().data, found)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Both players of the Wasserstein GAN and all else that its training needs, to begin it or to go on with it."""
+"""Both players of the Wasserstein GAN, and all else that its training needs to begin or to go on."""
 
 import copy
 from dataclasses import dataclass, field

@@ -68,7 +68,7 @@ def count_epoch_steps(config: GanConfig, rows: int) -> int:
 
 
 def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
-    """Train until `config.epochs`; every `next` trains one epoch. FloatingPointError if a term is not finite."""
+    """Train until `config.epochs`; every `next` is an epoch. FloatingPointError: a term is not finite."""
     return (epoch for epoch in take_steps(gan, data) if epoch)
 
 

@@ -94,4 +94,4 @@ def _export_npy(job: Job, labels: RowLabels, skip: int) -> None:
         for start in range(skip, source.rows, synthesis.CHUNK):
             part = np.empty((min(synthesis.CHUNK, source.rows - start), source.feature_size), np.float32)
             source.read_features(part, start)
-            file.write(part)
+            file.write(part.data)

@@ -15,7 +15,7 @@ from cwgan.files import create_hdf5, write_text, written_whole
 from cwgan.gan.checkpoint import describe
 from cwgan.scoring.confusion import find_confused_pairs
 from cwgan.scoring.evaluation import Evaluation
-from cwgan.stages.job import Job
+from cwgan.stages.job import RESULTS_FILE, Job
 
 CLASS_HEADS = ("class", "kind", "test_rows", "accuracy", "accuracy_among_unseen")
 PAIR_HEADS = ("class", "answered_as", "rows", "share_of_class")
@@ -46,7 +46,7 @@ def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> 
     folder, dataset = job.folder, job.dataset
     facts = {key: value for key, value in describe(dataset).items() if key != "class_names"}
     content = {"protocol": job.config.protocol, "scores": scores, "data": facts}
-    write_text(folder / "results.json", json.dumps(content, indent=2) + "\n")
+    write_text(folder / RESULTS_FILE, json.dumps(content, indent=2) + "\n")
     write_table(folder / "per_class_accuracy.csv", CLASS_HEADS, list_classes(result, dataset))
     names, pairs = dataset.class_names, find_confused_pairs(result.labels, result.predictions)
     confused = [(names[pair.label], names[pair.answer], pair.rows, pair.share) for pair in pairs]

@@ -186,7 +186,7 @@ def test_a_run_with_a_parent_is_its_child_whether_that_is_open_here_or_not(store
     ],
 )
 def test_an_error_ends_the_run_and_its_parent_and_goes_on_upwards(store, tmp_path, error, status, tag):
-    with pytest.raises(type(error)), started(tmp_path) as parent, started(tmp_path, is_child=True) as child:
+    with pytest.raises(type(error)), started(tmp_path) as parent, started(tmp_path, within=parent) as child:
         raise error
     for run in (parent, child):
         kept = store.get_run(run.run_id)
@@ -196,7 +196,7 @@ def test_an_error_ends_the_run_and_its_parent_and_goes_on_upwards(store, tmp_pat
 
 def test_children_point_at_their_parent_and_bear_the_name_of_their_stage(store, tmp_path):
     config = config_with(run_name="the whole")
-    with started(tmp_path, config) as parent, started(tmp_path, config, is_child=True) as child:
+    with started(tmp_path, config) as parent, started(tmp_path, config, within=parent) as child:
         pass
     assert store.get_run(parent.run_id).info.run_name == "the whole"
     assert store.get_run(child.run_id).info.run_name == "stage numbers"
@@ -298,7 +298,7 @@ def test_processes_that_create_one_store_at_once_wait_for_each_other(tmp_path, m
 @pytest.fixture
 def family(store, tmp_path):
     """A run with a child that made a file, in a folder too."""
-    with started(tmp_path) as parent, started(tmp_path, is_child=True) as child:
+    with started(tmp_path) as parent, started(tmp_path, within=parent) as child:
         (child.folder / "checkpoints").mkdir()
         for name in ("gan.safetensors", "checkpoints/gan-epoch-0002.safetensors"):
             (child.folder / name).write_text(name)
@@ -335,7 +335,7 @@ def test_a_run_stands_for_the_artifact_that_it_or_its_child_made(family):
 def test_two_children_with_the_artifact_are_told_apart_by_the_user(store, tmp_path):
     with started(tmp_path) as parent:
         for _ in range(2):
-            with started(tmp_path, is_child=True) as child:
+            with started(tmp_path, within=parent) as child:
                 (child.folder / "gan.safetensors").write_text("")
     with pytest.raises(
         InputError,
