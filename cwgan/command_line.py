@@ -20,6 +20,7 @@ from cwgan.errors import InputError
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if is_dataclass(kind))
 STAGE_SECTIONS = ("data", "monitor", "regressor", "gan", "generate", "classifier")
+RESUME = {"resume": "id of an interrupted run of this command, which goes on where it was"}
 KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text, in quotes"}
 KINDS[list[int]] = "a list of whole numbers, as [200] or [1200,300]"
 KINDS[list[str]] = "a list of names, as [defaults,no_gan]"
@@ -62,7 +63,7 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
     given = _parse_flags(parser, command, argv)
     references = {name: value for name in command.references if (value := given.get(name, "").strip())}
     for name in command.required:
-        if name not in references:
+        if name not in references and "resume" not in references:  # which supplies it
             raise InputError(f"--{name}", "value", "nothing", command.references[name])
     values = _check_types("the configuration of the run built upon", flatten(inherited or {}))
     layers = {kind: name for kind in ("config", "variant") if (name := given.get(kind, "").strip())}

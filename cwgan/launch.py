@@ -2,12 +2,16 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from cwgan.command_line import Arguments, Command, parse
 from cwgan.errors import InputError, interruptible
+
+WAYS = "python -m entrypoints.{} --resume={}", "mlflow run . --env-manager local -e {} -P resume={}"
 
 
 def launch(command: Command, argv: list[str] | None = None) -> int:
@@ -40,6 +44,7 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
 
 def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
     from cwgan import tracking
+    from cwgan.experiment import resume
     from cwgan.stages.job import read_config
 
     module, _, function = command.work.partition(":")
@@ -48,13 +53,40 @@ def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
         if not command.opens_run:
             work(arguments, scratch)
             return
-        given = arguments.references
+        given, begun = dict(arguments.references), None
+        way = WAYS["MLFLOW_RUN_ID" in os.environ]
+        if reference := given.pop("resume", ""):
+            begun = resume.find_begun(reference, command, scratch)
+            given = {**begun.references, **given}
+            arguments = parse(command, flags, begun.config)
+            begun.check(arguments.config)
+            tracking.adopt(begun.run_id, "resumed")
         files = {name: Path(value) for name, value in given.items()}
         for name in command.artifacts.keys() & given.keys():
             files[name] = tracking.resolve(given[name], command.artifacts[name], name, scratch)
-        if command.inherits in files:
+        if command.inherits in files and not begun:
             arguments = parse(command, flags, read_config(files[command.inherits]))
-        references = {**arguments.layers, **given}
-        with tracking.run(command.name, arguments.config, command.sections, references, scratch) as run:
-            work(run, arguments.config, files)
+        config, references = arguments.config, {**arguments.layers, **given}
+        run_id = begun.run_id if begun else ""
+        opened = tracking.run(command.name, config, command.sections, references, scratch, resume=run_id)
+        with _told_how_to_resume(command, opened, way) as run:
+            work(run, config, files)
         print(f"{command.name} run {run.run_id} in {tracking.store_uri()}")
+
+
+@contextmanager
+def _told_how_to_resume(command: Command, opened: AbstractContextManager[Any], way: str) -> Iterator[Any]:
+    """Open a run; say when it begins, and when it is interrupted or lacks disk or store, how it goes on."""
+    again = ""
+    try:
+        with opened as run:
+            if "resume" in command.references:
+                again = f"to go on with it: {way.format(command.name, run.run_id)}"
+                print(f"run {run.run_id}; {again}", flush=True)
+            yield run
+    except (InputError, FloatingPointError):  # it would come to the same
+        raise
+    except BaseException:
+        if again:
+            print(again, file=sys.stderr)
+        raise

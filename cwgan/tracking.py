@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `main
 STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)
 REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED")
 MOST_METRICS = 1000  # of one call
-SECONDS_OF_QUIET, SECONDS_OF_PATIENCE = 10, 10  # until a store that was away is tried again; for an answer
+SECONDS_OF_QUIET, SECONDS_OF_PATIENCE = 10, 10  # until a lost store is tried again; for an answer
 PROGRESS_FILE = "progress.json"  # what `Run.remember` remembers
 MLFLOWS_OWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")  # of a run that nobody named, as bedecked-owl-123
 
@@ -99,7 +99,7 @@ class Run:
             del self._waiting[:MOST_METRICS]
 
     def remember(self, name: str, work: Callable[[], Any]) -> Any:
-        """Return what a piece of work gives, as JSON holds it; in a resumed run what it gave before, if any."""
+        """Return what a piece of work gives, as JSON holds it; in a resumed run what it gave before."""
         path = self.folder / PROGRESS_FILE
         done = json.loads(path.read_text()) if path.is_file() else {}
         if not (self.is_resumed and name in done):
@@ -221,7 +221,7 @@ def run(
             given = "" if MLFLOWS_OWN_NAME.fullmatch(opened.info.run_name) else opened.info.run_name
             name = config.run_name or given or name
         started = _prepare(opened, name, config, sections, references, scratch, bool(resume))
-        patience = nullcontext
+        patience: Callable[[], AbstractContextManager[None]] = nullcontext
         try:
             yield started
         except KeyboardInterrupt:
@@ -292,6 +292,26 @@ def find_active(run_id: str | None) -> str:
     """Return the id of a run if there is one which has not been deleted, else an empty text."""
     found = _find(run_id) if run_id else None
     return found.info.run_id if found and found.info.lifecycle_stage == "active" else ""
+
+
+def find_begun(reference: str, stage: str, scratch: Path) -> tuple[str, Path, dict[str, str], list[str]]:
+    """Return the id of a run to resume, the file of its configuration, its parameters, and what it has done.
+
+    InputError if there is no such run, it is of another stage, or it was interrupted before it began.
+    """
+    run_id = reference.removeprefix("runs:/").lower()
+    found = _find(run_id) if re.fullmatch(r"[0-9a-f]{32}", run_id) else None
+    allowed = f"the id of a run of {stage}"
+    if found is None or found.data.tags.get("stage", stage) != stage:
+        got = f"a run of {found.data.tags['stage']}" if found else f"no run {reference!r} in {store_uri()}"
+        raise InputError("--resume", "run id", got, allowed)
+    if not _has(found, "config.yaml"):
+        MlflowClient().set_terminated(run_id, "KILLED")
+        got = f"run {run_id}, which was interrupted before it began"
+        raise InputError("--resume", "run id", got, f"{allowed}; start this one anew")
+    locate = partial(find_file, run_id, scratch=scratch)
+    done = json.loads(locate(PROGRESS_FILE).read_text()) if _has(found, PROGRESS_FILE) else {}
+    return run_id, locate("config.yaml"), found.data.params, [*done]
 
 
 def end_lost(parent: str, alive: Set[str]) -> None:

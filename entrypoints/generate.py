@@ -2,14 +2,14 @@
 
 import sys
 
-from cwgan.command_line import Command
+from cwgan.command_line import RESUME, Command
 from cwgan.launch import launch
 
 COMMAND = Command(
     "generate",
     "Generate features of unseen, seen or all classes from their attributes, with a trained GAN.",
     ("data", "generate"),
-    {"gan": "run id or checkpoint of the trained GAN (required); its configuration is inherited"},
+    {"gan": "run id or checkpoint of the trained GAN (required); its configuration is inherited", **RESUME},
     required=("gan",),
     inherits="gan",
     work="cwgan.experiment.steps:generate_rows",

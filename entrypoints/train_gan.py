@@ -2,7 +2,7 @@
 
 import sys
 
-from cwgan.command_line import STAGE_SECTIONS, Command
+from cwgan.command_line import RESUME, STAGE_SECTIONS, Command
 from cwgan.launch import launch
 
 COMMAND = Command(
@@ -11,12 +11,11 @@ COMMAND = Command(
     STAGE_SECTIONS,
     {
         "pretrained": "run id or checkpoint of what monitor.train=false or regressor.train=false leaves out",
-        "resume": "run id or GAN checkpoint to continue to gan.epochs; its configuration is inherited",
+        **RESUME,
     },
-    inherits="resume",
     config="numbers",
     work="cwgan.experiment.steps:train_gan",
-    artifacts={"pretrained": "pretrained.safetensors", "resume": "gan.safetensors"},
+    artifacts={"pretrained": "pretrained.safetensors"},
 )
 
 if __name__ == "__main__":
