@@ -38,7 +38,7 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `main
 STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)
 REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED")
 MOST_METRICS = 1000  # of one call
-SECONDS_OF_QUIET, SECONDS_OF_PATIENCE = 10, 10  # until a lost store is tried again; for an answer
+SECONDS_OF_QUIET = SECONDS_OF_PATIENCE = 10  # until a lost store is asked again; for it to answer
 PROGRESS_FILE = "progress.json"  # what `Run.remember` remembers
 MLFLOWS_OWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")  # of a run that nobody named, as bedecked-owl-123
 

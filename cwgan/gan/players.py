@@ -71,7 +71,8 @@ class Gan:
         """Return the same at any step: also what is left of the epoch that has been begun."""
         if self.batches is None:
             return self.tensors()
-        totals = {f"totals.{name}": total for name, total in self.totals.items()}
+        names = enumerate(self.totals)  # numbered, as a file holds its tensors in the order of their names
+        totals = {f"totals.{place:02}.{name}": self.totals[name] for place, name in names}
         return {**self.tensors(), "batches.left": self.batches, **totals}
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -87,8 +88,8 @@ class Gan:
         self.epoch = checkpoint.facts["epoch"]
         if is_begun := "batches.left" in checkpoint.tensors:
             self.batches = checkpoint.tensors["batches.left"].to(self.rng.device)
-            totals = {key: value for key, value in checkpoint.tensors.items() if key.startswith("totals.")}
-            self.totals = {key[7:]: total.to(self.rng.device) for key, total in totals.items()}
+            for key in sorted(key for key in checkpoint.tensors if key.startswith("totals.")):
+                self.totals[key.rpartition(".")[2]] = checkpoint.tensors[key].to(self.rng.device)
         *earlier, _ = load_snapshots(checkpoint)
         epochs = snapshot_epochs(self.config, self.epoch + is_begun)[:-1]
         self.earlier = dict(zip(epochs[-len(earlier) :], earlier[-len(epochs) :], strict=False))

@@ -12,7 +12,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, Metric
+from mlflow.entities import LoggedModel, Metric, RunInfo
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -37,8 +37,11 @@ def log_model(
 ) -> str:
     """Log the model of the open run, with its scores; return its id. No model is left if that fails.
 
+    The run may have been interrupted in the midst of it; what it has left is deleted.
+
     `weights` is the file of `cwgan.stages.answers`, `example` some rows in the units of the user's files.
     """
+    _delete_models(mlflow.active_run().info)
     model = mlflow.initialize_logged_model("model", tags={"data.digest": digest}, model_type="classifier")
     try:
         mlflow.pyfunc.log_model(
@@ -58,6 +61,15 @@ def log_model(
     metrics = [Metric(name, value, now, 0, model.model_id) for name, value in scores.items()]
     MlflowClient().log_batch(model.source_run_id or "", metrics)
     return model.model_id
+
+
+def _delete_models(run: RunInfo) -> None:
+    """Delete the models of a run, and their registered versions."""
+    client = MlflowClient()
+    for model in client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'"):
+        for made in client.search_model_versions(f"run_id = '{run.run_id}'"):
+            client.delete_model_version(made.name, made.version)
+        client.delete_logged_model(model.model_id)
 
 
 def register(name: str, model_id: str, scores: Mapping[str, float], digest: str) -> str:

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from cwgan.errors import InputError
@@ -65,6 +66,8 @@ class ResumePoints:
         """Delete the points, once the training has ended and is saved as a whole."""
         for path in _list_points(self._job.folder):
             path.unlink()
+        with suppress(OSError):  # not there, or not empty
+            (self._job.folder / FOLDER).rmdir()
 
 
 def _list_points(folder: Path) -> list[Path]:
