@@ -214,7 +214,8 @@ def run(
             MlflowClient().update_run(parent, status="RUNNING")
         opened = start(parent_run_id=parent, experiment_id=owner.experiment_id, nested=True)
     else:
-        opened = start(run_id=resume or reopen or None, nested=within is not None)
+        place = within.experiment_id if within else None  # a resumed run's may be none that is set here
+        opened = start(run_id=resume or reopen or None, experiment_id=place, nested=within is not None)
     try:
         name = stage if parent else f"{stage} {config.data.name or Path(config.data.path).name}"
         if not (parent or within):
