@@ -35,10 +35,6 @@ class WriteError(OSError):
         super().__init__(f"{path}: cannot be written: {reason}")
 
 
-class OutOfMemory(OSError):  # noqa: N818
-    """The machine has no memory left for what is asked of it."""
-
-
 class Stopped(Exception):  # noqa: N818  (it is no error)
     """A trial of a search is given up before its last epoch, because other settings score higher."""
 

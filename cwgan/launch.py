@@ -28,7 +28,7 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
             # Asks for huge pages, see cwgan.machine; PyTorch looks only once.
             os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
             _work(command, flags, arguments)
-    except (InputError, FloatingPointError, OSError) as error:
+    except (InputError, FloatingPointError, OSError, MemoryError) as error:
         message = " ".join(str(error).splitlines())
         print(f"error: {message}", file=sys.stderr)
         if "MLFLOW_RUN_ID" in os.environ:
@@ -45,11 +45,12 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
 def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
     from cwgan import tracking
     from cwgan.experiment import resume
+    from cwgan.machine import memory_counted
     from cwgan.stages.job import read_config
 
     module, _, function = command.work.partition(":")
     work: Any = getattr(import_module(module), function)
-    with tracking.session() as scratch:
+    with memory_counted(), tracking.session() as scratch:
         if not command.opens_run:
             work(arguments, scratch)
             return

@@ -41,7 +41,8 @@ def log_model(
 
     `weights` is the file of `cwgan.stages.answers`, `example` some rows in the units of the user's files.
     """
-    _delete_models(mlflow.active_run().info)
+    if run := mlflow.active_run():
+        _delete_models(run.info)
     model = mlflow.initialize_logged_model("model", tags={"data.digest": digest}, model_type="classifier")
     try:
         mlflow.pyfunc.log_model(

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import make_data
 import mlflow
 import pytest
 import torch
@@ -385,42 +386,58 @@ def test_a_failing_stage_fails_the_whole_and_leaves_nothing_running(store, capsy
         assert run.data.tags["error"].startswith("FloatingPointError: GAN: the term ")
 
 
-def test_a_training_goes_on_by_run_id_and_epochs_alone_as_if_unbroken(store):
+def test_the_same_run_goes_on_by_its_id_and_may_have_more_epochs(store, capsys):
     mlflow.set_experiment("resumed")
-    for flags in (
-        [*TINY, "--gan.save.epochs=[1]", "--run_name=first", "--seed=3"],
-        ["--resume={}/checkpoints/gan-epoch-0001.safetensors"],
-        ["--resume={}", "--gan.epochs=3"],
-    ):
-        newest = [
-            run.info.run_id
-            for run in store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
-        ][:1]
-        assert (
-            launch(
-                train_gan.COMMAND,
-                [flag.format(*newest) for flag in flags],
-            )
-            == 0
-        )
-    third, second, first = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
-    steps = {
-        run.info.run_id: [point.step for point in store.get_metric_history(run.info.run_id, "gan/critic")]
-        for run in (first, second, third)
-    }
-    assert list(steps.values()) == [[1, 2], [2], [3]]
-    assert {
-        (run.data.params["gan.hidden_size"], run.data.params["seed"]) for run in (first, second, third)
-    } == {("8", "3")}
-    assert [run.info.run_name for run in (first, second, third)] == [
+    assert launch(train_gan.COMMAND, [*TINY, "--run_name=first", "--seed=3"]) == 0
+    (run,) = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
+    given = f"--resume={run.info.run_id}"
+    assert launch(train_gan.COMMAND, [given, "--gan.epochs=4"]) == 0
+    (again,) = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
+    assert (again.info.run_id, again.info.run_name, again.info.status) == (
+        run.info.run_id,
         "first",
-        "train_gan numbers",
-        "train_gan numbers",
-    ]
-    assert [run.data.params["threads"] for run in (first, second)] == ["1", "0"]
-    ours, theirs = (load_file(resolved(run.info.run_id)) for run in (first, second))
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        "FINISHED",
+    )
+    for name, last in {"gan/critic": 4, "monitor/loss": 1}.items():
+        points = store.get_metric_history(run.info.run_id, name)
+        assert [point.step for point in points] == list(range(1, last + 1))
+    assert launch(train_gan.COMMAND, [*TINY, "--run_name=unbroken", "--seed=3", "--gan.epochs=4"]) == 0
+    (whole, _) = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
+    ours, theirs = (load_file(resolved(each.info.run_id)) for each in (again, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    for changed, why in {
+        "--gan.epochs=3": "gan.epochs: found 3; allowed: at least 4, as run",
+        "--seed=4": "seed: found 4; allowed: 3, as run",
+        "--data.seed=1": "data.seed: found 1; allowed: 0, as run",
+        "--gan.hidden_size=9": "gan.hidden_size: found 9; allowed: 8, as run",
+    }.items():
+        assert failure(capsys, train_gan.COMMAND, given, changed).startswith(f"error: --resume: {why}")
+    assert "found a run of train_gan; allowed: the id of a run of main" in failure(
+        capsys, main.COMMAND, given
+    )
+    assert "run id: found no run 'none'" in failure(capsys, main.COMMAND, "--resume=none")
+
+
+def test_a_run_does_not_go_on_with_other_data(store, capsys, tmp_path):
+    mlflow.set_experiment("other data")
+    shutil.copytree(make_data.write_xlsa17(tmp_path / "data"), tmp_path / "moved")
+    flags = [*TINY, "--select=false", "--gan.batch_size=8"]
+    assert launch(train_gan.COMMAND, [*flags, f"--data.path={tmp_path / 'data'}"]) == 0
+    (run,) = store.search_runs([store.get_experiment_by_name("other data").experiment_id])
+    given = f"--resume={run.info.run_id}"
+    assert launch(train_gan.COMMAND, [given, f"--data.path={tmp_path / 'moved'}"]) == 0
+    make_data.write_xlsa17(tmp_path / "moved", features=2 * make_data.xlsa17_arrays()["features"] + 1)
+    message = failure(capsys, train_gan.COMMAND, given, f"--data.path={tmp_path / 'moved'}")
+    known = run.data.tags["data.digest"]
+    assert "moved" in message
+    assert f"allowed: {known}, that of the run that is resumed" in message
+
+
+def test_a_run_that_was_killed_before_it_began_is_ended_and_cannot_go_on(store, capsys):
+    run = store.create_run(store.get_experiment_by_name("tests").experiment_id, tags={"stage": "main"})
+    message = failure(capsys, main.COMMAND, f"--resume={run.info.run_id}")
+    assert "which was interrupted before it began; allowed: " in message
+    assert store.get_run(run.info.run_id).info.status == "KILLED"
 
 
 def test_main_needs_a_gan_and_says_so_before_it_trains_anything(store, capsys):
