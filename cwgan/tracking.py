@@ -38,7 +38,8 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `main
 STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)
 REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED")
 MOST_METRICS = 1000  # of one call
-SECONDS_OF_QUIET = SECONDS_OF_PATIENCE = 10  # until a lost store is asked again; for it to answer
+SECONDS_OF_QUIET = 10  # until a store that was away is asked again
+SECONDS_OF_PATIENCE = 10  # for its answer, in the midst of a training
 PROGRESS_FILE = "progress.json"  # what `Run.remember` remembers
 MLFLOWS_OWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")  # of a run that nobody named, as bedecked-owl-123
 

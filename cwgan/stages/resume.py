@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from cwgan.errors import InputError
+from cwgan.errors import InputError, undisturbed
 from cwgan.gan.checkpoint import Checkpoint, load_checkpoint
 from cwgan.gan.players import Gan
 from cwgan.progress import Terms
@@ -39,6 +39,7 @@ class ResumePoints:
         self._job, self._gan, self._histories = job, gan, histories
         self._every = job.config.gan.save.resume_every
         self._due = time.monotonic() + self._every
+        self._saved: tuple[int, int | None] | None = None  # at which step
 
     def save_if_due(self) -> None:
         """Save the training if that was done too long ago."""
@@ -48,16 +49,19 @@ class ResumePoints:
     def save(self) -> None:
         """Save the training as it is, with the history of whole epochs, and have the file uploaded."""
         gan, began = self._gan, time.monotonic()
-        has_begun = gan.epoch or gan.totals
+        place = gan.epoch, None if gan.batches is None else len(gan.batches)
         # The sums of an epoch are not finite once a weight is not. The epoch's end will say so.
-        if self._every and has_begun and all(map(math.isfinite, gan.totals.values())):
+        can_go_on = all(map(math.isfinite, gan.totals.values())) and (gan.epoch or gan.totals)
+        if self._every and can_go_on and place != self._saved:
             points = _list_points(self._job.folder)
             number = int(points[-1].stem.rpartition("-")[2]) + 1 if points else 1
-            path = self._job.folder / FOLDER / f"gan-{number:06d}.safetensors"
+            path = self._job.folder / FOLDER / f"gan-{number:06}.safetensors"
             history = {**self._histories, "gan": self._histories["gan"][: gan.epoch]}
-            self._job.save(path, gan.all_tensors(), "gan", gan.epoch, history)
-            for old in points[: 1 - KEPT]:
-                old.unlink()
+            with undisturbed:
+                self._job.save(path, gan.all_tensors(), "gan", gan.epoch, history)
+                self._saved = place
+                for old in points[: 1 - KEPT]:
+                    old.unlink()
             self._job.log({}, gan.epoch)
         now = time.monotonic()
         self._due = now + max(self._every, (now - began) / SHARE)

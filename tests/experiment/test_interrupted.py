@@ -1,4 +1,4 @@
-"""Roads and trainings that are killed, interrupted and resumed leave the same as one that nobody disturbed."""
+"""What is killed or interrupted and resumed leaves the same as what nobody disturbed."""
 
 import pytest
 
