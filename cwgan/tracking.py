@@ -49,8 +49,8 @@ class Run:
     """A running MLflow run.
 
     A stage writes its artifacts into `folder`: where MLflow keeps them, if that is on this machine; else a
-        folder in the session's `scratch`, from which `publish` uploads them. With `is_resumed` it goes on with
-        what an interrupted process logged and left there.
+    folder in the session's `scratch`, from which `publish` uploads them. With `is_resumed` it goes on
+    with what an interrupted process logged and left there.
     """
 
     run_id: str

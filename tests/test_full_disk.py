@@ -22,6 +22,8 @@ from cwgan.gan.synthesis import write_synthetic
 from cwgan.stages.figures import save
 from cwgan.stages.results import write_table
 
+LARGE = Path(torch.__file__).with_name("lib") / "libtorch_python.so"
+
 
 @pytest.fixture(scope="module")
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -66,7 +68,9 @@ WRITERS: dict[str, Callable[[Path, GzslDataset], object]] = {
     "curves.png": picture,
     "config.yaml": lambda path, numbers: write_text(path, "x" * 300_000),
     "table.csv": lambda path, numbers: write_table(path, ("a",), [("x" * 300_000,)]),
-    "copy.csv": lambda path, numbers: copy_file(Path(np.random.bit_generator.__file__), path),
+    "copy.csv": lambda path, numbers: copy_file(
+        Path(torch.__file__).with_name("lib") / "libtorch_python.so", path
+    ),
 }
 
 
