@@ -30,10 +30,6 @@ class StoreError(OSError):
 class WriteError(OSError):
     """A file cannot be written, because the disk is full, say: which one, and why."""
 
-    def __init__(self, path: object, error: BaseException) -> None:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        super().__init__(f"{path}: cannot be written: {reason}")
-
 
 class Stopped(Exception):  # noqa: N818  (it is no error)
     """A trial of a search is given up before its last epoch, because other settings score higher."""

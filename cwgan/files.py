@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from safetensors import SafetensorError
 
-from cwgan.errors import InputError, WriteError
+from cwgan.errors import InputError, WriteError, first_line
 
 DEFLATE_LIMIT = 1100  # bytes that a stored byte may unfold into; deflate reaches about 1,030
 
@@ -34,7 +34,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     except WriteError:
         raise
     except (OSError, SafetensorError) as error:
-        raise WriteError(path, error) from error
+        raise _refuse(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -62,7 +62,7 @@ def create_hdf5(path: Path) -> Iterator[h5py.File]:
                 raw.is_closing = True
         finally:
             if raw.error:
-                raise WriteError(path, raw.error)
+                raise _refuse(path, raw.error)
 
 
 class _LastingFile(io.FileIO):
@@ -92,6 +92,11 @@ class _LastingFile(io.FileIO):
         except OSError as error:
             self.error = self.error or error
             return size or 0
+
+
+def _refuse(path: Path, error: Exception) -> WriteError:
+    reason = getattr(error, "strerror", None) or first_line(error)
+    return WriteError(f"{path}: cannot be written: {reason}")
 
 
 def _sync(path: Path) -> None:

@@ -78,6 +78,7 @@ def server(server_folder):
             command.split(), stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
         )
     uri = f"http://127.0.0.1:{port}"
+    (folder / "pid").write_text(str(process.pid))
     try:
         for _ in range(600):
             try:
@@ -528,6 +529,63 @@ def test_what_the_server_cannot_store_fails_the_run_and_is_kept_here(remote, ser
     assert (run.folder / "gan.safetensors").read_text() == "hours of work"
     assert remote.get_run(run.run_id).info.status == "FAILED"
     shutil.rmtree(scratch)
+
+
+@contextlib.contextmanager
+def stopped(server_folder):
+    """Have the server's processes stand still, so that it takes requests and answers none."""
+    number = int((server_folder / "pid").read_text())
+    os.killpg(number, signal.SIGSTOP)
+    yield
+    os.killpg(number, signal.SIGCONT)
+
+
+def test_a_training_goes_on_while_the_server_is_away_and_sends_all_later(
+    remote, server_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(tracking, "SECONDS_OF_PATIENCE", 1)
+    monkeypatch.setattr(tracking, "SECONDS_OF_QUIET", 0.2)
+    with started(tmp_path) as run:
+        run.log({"gan/critic": 1.0}, 1)
+        with stopped(server_folder):
+            for epoch in (2, 3, 4):
+                (run.folder / f"gan-{epoch}").write_text("made meanwhile")
+                run.log({"gan/critic": float(epoch)}, epoch)
+        time.sleep(0.3)
+        run.log({"gan/critic": 5.0}, 5)
+        points = remote.get_metric_history(run.run_id, "gan/critic")
+        assert [(point.step, point.value) for point in points] == [(n, float(n)) for n in range(1, 6)]
+        assert {"gan-2", "gan-3", "gan-4"} <= set(files_of(remote, run.run_id))
+    assert remote.get_run(run.run_id).info.status == "FINISHED"
+    assert "warning: MLflow is away, logs wait: " in capsys.readouterr().err
+
+
+def test_a_training_goes_on_from_what_the_server_has_on_another_machine(remote, tmp_path, monkeypatch):
+    mlflow.set_experiment("moved")
+    flags = [*TINY, "--gan.epochs=4", "--gan.save.resume_every=1e-9"]
+    log, before = tracking.Run.log, tracking.tempfile.tempdir
+    monkeypatch.setattr(tracking.tempfile, "tempdir", str(tmp_path))
+
+    def interrupt(run, metrics, epoch):
+        log(run, metrics, epoch)
+        if "gan/critic" in metrics and epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tracking.Run, "log", interrupt)
+        assert launch(main.COMMAND, flags) == 130
+    assert list(tmp_path.iterdir()) == [], "nothing of it is left here"
+    child, parent = remote.search_runs([remote.get_experiment_by_name("moved").experiment_id])
+    assert (child.info.status, parent.info.status) == ("KILLED", "KILLED")
+    assert files_of(remote, child.info.run_id, "resume")
+    assert launch(main.COMMAND, [f"--resume={parent.info.run_id}"]) == 0
+    monkeypatch.setattr(tracking.tempfile, "tempdir", before)
+    runs = remote.search_runs([remote.get_experiment_by_name("moved").experiment_id])
+    assert sorted(run.data.tags["stage"] for run in runs) == ["generate", "main", "train_cls", "train_gan"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    points = remote.get_metric_history(child.info.run_id, "gan/critic")
+    assert [point.step for point in points] == [1, 2, 3, 4]
+    assert not files_of(remote, child.info.run_id, "resume")
 
 
 def test_the_whole_road_runs_against_a_server_and_can_be_built_upon(remote, capsys, tmp_path):
