@@ -98,7 +98,7 @@ def _go(folder: Path, name: str, uri: str, flags: Sequence[str]) -> None:
     os.environ |= {"MLFLOW_TRACKING_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
     with (
         chdir(folder),
-        open("said.txt", "a", buffering=1) as said,
+        open(f"{name}.txt", "a", buffering=1) as said,
         redirect_stdout(said),
         redirect_stderr(said),
     ):

@@ -5,7 +5,7 @@ import time
 import pytest
 from mlflow import MlflowClient
 
-from benchmarks.soak import SELECT, TINY, Road, kill_and_resume
+from benchmarks.soak import TINY, Road, kill_and_resume
 from cwgan.gan.checkpoint import load_checkpoint
 
 # MLflow's own queries are not yet of the newest SQLAlchemy.
@@ -13,15 +13,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWar
 
 
 def test_a_road_killed_at_random_moments_goes_on_to_the_same_bits_and_curves(tmp_path):
-    assert kill_and_resume(tmp_path, {**TINY, **SELECT}, kills=3)["differ"] == 0
+    assert kill_and_resume(tmp_path, TINY, kills=2)["differ"] == 0
 
 
 def test_a_signal_ends_parent_and_child_as_killed_with_a_whole_checkpoint_and_the_command(tmp_path):
     road = Road(tmp_path, "stopped", {**TINY, "gan.epochs": 1000})
     process = road.start()
-    while not [run for run in road.list_runs() if "gan/critic" in run.data.metrics]:
+    while len(list(tmp_path.glob("mlruns/*/*/artifacts/resume/gan-*"))) < 2:
         time.sleep(0.1)
-        assert process.exitcode is None, (tmp_path / "stopped.txt").read_text()
+        assert process.exitcode is None
     process.terminate()
     process.join(20)
     assert process.exitcode == 130
@@ -35,5 +35,5 @@ def test_a_signal_ends_parent_and_child_as_killed_with_a_whole_checkpoint_and_th
     points = sorted(tmp_path.glob("mlruns/*/*/artifacts/resume/*"))
     epochs = [load_checkpoint(point).facts["epoch"] for point in points]
     assert len(epochs) == 2
-    last = MlflowClient(road.uri).get_metric_history(child.info.run_id, "gan/critic")[-1].step
-    assert epochs[-1] in (last - 1, last)
+    logged = MlflowClient(road.uri).get_metric_history(child.info.run_id, "gan/critic")
+    assert epochs[-1] in (len(logged) - 1, len(logged))
