@@ -81,8 +81,6 @@ class Road:
             for name in run.data.metrics.keys() - {name for name in run.data.metrics if "seconds" in name}:
                 points = client.get_metric_history(run.info.run_id, name)
                 curves[name] = [(point.step, point.value) for point in points]
-                if not points[-1].step:  # a score, which the logged model repeats
-                    curves[name] = sorted(set(curves[name]))
             folder = self.folder / "mlruns" / run.info.experiment_id / run.info.run_id / "artifacts"
             files = [path for path in folder.rglob("*") if path.suffix in DIGESTS]
             digests = {str(path.relative_to(folder)): DIGESTS[path.suffix](path) for path in files}

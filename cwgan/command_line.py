@@ -4,6 +4,7 @@ Order, later wins: defaults, the configuration of the run a stage builds on, `--
 """
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache, reduce
@@ -11,13 +12,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from cwgan.config import BUILT_IN, Config
 from cwgan.errors import InputError
+from cwgan.layer_file import read_mapping
+from cwgan.options import check_text
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+# Where the layers lie that a parameter takes by name.
+FOLDERS = {"config": ("",), "variant": ("variants",), "base": ("", "variants"), "sweep.space": ("spaces",)}
 SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if is_dataclass(kind))
 STAGE_SECTIONS = ("data", "monitor", "regressor", "gan", "generate", "classifier")
 RESUME = {"resume": "id of an interrupted run of this command, which goes on where it was"}
@@ -47,11 +51,12 @@ class Command:
 
 @dataclass(frozen=True)
 class Arguments:
-    """A parsed command line: the configuration, its layers' names, and the references that were given."""
+    """A parsed command line: the configuration, names of layers, references, and all that was given."""
 
     config: Config
     layers: dict[str, str]
     references: dict[str, str]
+    given: dict[str, str]
 
 
 def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | None = None) -> Arguments:
@@ -62,6 +67,8 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
     parser = _make_parser(command)
     given = _parse_flags(parser, command, argv)
     references = {name: value for name in command.references if (value := given.get(name, "").strip())}
+    for name, value in references.items():
+        check_text("command line", f"--{name}", value)
     for name in command.required:
         if name not in references and "resume" not in references:  # which supplies it
             raise InputError(f"--{name}", "value", "nothing", command.references[name])
@@ -69,14 +76,17 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
     layers = {kind: name for kind in ("config", "variant") if (name := given.get(kind, "").strip())}
     if inherited is None and command.config and given.get("data.path", BUILT_IN) == BUILT_IN:
         layers = {"config": command.config} | layers
-    for kind, name in layers.items():
-        path = find_layer(name, kind)
-        values |= _check_types(path, flatten(read_layer(path)))
+    for kind, names in layers.items():
+        for name in names.split(","):
+            path = find_layer(name.strip(), kind)
+            values |= _check_types(path, flatten(read_layer(path)))
     # Parsed again over the layers, because `--seeds+ 3` adds to the list that stands there.
     parser.set_defaults({name: value for name, value in values.items() if command.has_flag(name)})
     final = flatten(parser.parse_args(argv).as_dict())
     values |= {name: value for name, value in final.items() if name in ALLOWED}
-    return Arguments(from_dict(nested(values)), layers, references)
+    typed = {name: str(values.get(name, value)).strip() for name, value in given.items()}
+    told = {name: value for name, value in typed.items() if value} | layers
+    return Arguments(from_dict(nested(values)), layers, references, told)
 
 
 def override(config: Config, values: Mapping[str, Any], source: object = "configuration") -> Config:
@@ -91,24 +101,21 @@ def override(config: Config, values: Mapping[str, Any], source: object = "config
 
 
 def find_layer(name: str, kind: str) -> Path:
-    """Return the file of a named preset or variant, or of a path to a YAML file."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
-        allowed = f"one of {known}, or a YAML file's path, absolute or from {Path.cwd()}"
-        raise InputError(f"--{kind}", "preset", repr(name), allowed)
+    """Return the file of a layer for a parameter, one of `FOLDERS`: by name, or any YAML file by path."""
+    folders = [CONFIGS / folder for folder in FOLDERS[kind.split(maxsplit=1)[0]]]
+    known = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+    path = Path(name) if name.endswith((".yaml", ".yml")) else known.get(name)
+    if path is None or not os.path.isfile(path):  # unlike Path's, it takes a name that is too long
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" (nearest: {close[0]})" if close else ""
+        allowed = f"one of {', '.join(known)}{hint}, or a YAML file's path, absolute or from {Path.cwd()}"
+        raise InputError(f"--{kind}", "layer", repr(name), allowed)
     return path
 
 
 def read_layer(path: Path, above: Sequence[Path] = ()) -> Mapping[str, Any]:
     """Read one YAML layer as nested dictionaries; over the layer that it names as its `base`, if any."""
-    try:
-        layer = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(path, "YAML", " ".join(str(error).split()), "a readable YAML file") from None
-    if not isinstance(layer, dict | None):
-        raise InputError(path, "YAML", f"a {type(layer).__name__}", "a mapping of sections to parameters")
-    own = dict(layer or {})
+    own = read_mapping(path)
     if (base := own.pop("base", None)) is None:
         return own
     file = find_layer(str(base), f"base of {path}")
@@ -141,7 +148,11 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for key, value in flat.items():
         *path, last = key.split(".")
-        reduce(lambda place, part: place.setdefault(part, {}), path, tree)[last] = value
+        try:
+            reduce(lambda place, part: place.setdefault(part, {}), path, tree)[last] = value
+        except (AttributeError, TypeError):  # what it stands in has a value of its own
+            allowed = f"a value of {'.'.join(path)}, or of what is in it, but not both"
+            raise InputError("configuration", key, value, allowed) from None
     return tree
 
 
@@ -175,8 +186,8 @@ def _make_parser(command: Command) -> ArgumentParser:
     parser.usage = "%(prog)s [--parameter value ...]"
     preset = f"the defaults, for built-in data {command.config}" if command.config else "none"
     own = {
-        "config": f"preset in configs/, or a YAML file; empty: {preset}",
-        "variant": "loss variant in configs/, or a YAML file; empty: none, as cycle_wgan",
+        "config": f"presets in configs/, or YAML files, as cub,mine.yaml; later ones win; empty: {preset}",
+        "variant": "variant in configs/variants/, or a YAML file; empty: none, as cycle_wgan",
         **command.references,
     }
     for name, text in own.items():

@@ -1,10 +1,13 @@
 """The few ways in which work ends early."""
 
+import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from signal import SIGINT, SIGTERM
 from types import FrameType
+
+LONGEST = 1000  # characters of what was found that an error shows
 
 
 class InputError(ValueError):
@@ -14,13 +17,28 @@ class InputError(ValueError):
     """
 
     def __init__(self, where: object, field: str, got: object, allowed: str) -> None:
-        super().__init__(f"{where}: {field}: found {got}; allowed: {allowed}")
+        super().__init__(f"{where}: {field}: found {_shorten(got)}; allowed: {allowed}")
         self.field, self.got, self.allowed = field, got, allowed
+
+
+def _shorten(value: object) -> str:
+    """Return a text of a value that fits on a page; Python refuses to write numbers of 4,300 digits."""
+    try:
+        text = str(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
 
 
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or its kind if it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def check_finite(what: str, value: float, place: str) -> None:
+    """Raise a FloatingPointError that names the loss, and the step of the training, if it is not finite."""
+    if not math.isfinite(value):
+        raise FloatingPointError(f"{what} is {value} in {place}; a smaller learning rate may help")
 
 
 class StoreError(OSError):

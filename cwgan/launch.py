@@ -1,5 +1,6 @@
 """What every entry point does alike: parse, import the work, open the MLflow run, and report errors."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -31,18 +32,21 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
     except (InputError, FloatingPointError, OSError, MemoryError) as error:
         message = " ".join(str(error).splitlines())
         print(f"error: {message}", file=sys.stderr)
-        if "MLFLOW_RUN_ID" in os.environ:
+        if "MLFLOW_RUN_ID" in os.environ:  # no stage has opened it
             from cwgan import tracking
 
-            tracking.note_error(message)
+            tracking.note_refusal(command.name, message, getattr(error, "field", ""))
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    finally:
+        gc.enable()
     return 0
 
 
 def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
+    gc.disable()  # a ninth of the time: the imports below make millions of objects, which all stay
     from cwgan import tracking
     from cwgan.experiment import resume
     from cwgan.machine import memory_counted
@@ -51,6 +55,8 @@ def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
     module, _, function = command.work.partition(":")
     work: Any = getattr(import_module(module), function)
     with memory_counted(), tracking.session() as scratch:
+        gc.freeze()
+        gc.enable()
         if not command.opens_run:
             work(arguments, scratch)
             return
@@ -67,9 +73,9 @@ def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
             files[name] = tracking.resolve(given[name], command.artifacts[name], name, scratch)
         if command.inherits in files and not begun:
             arguments = parse(command, flags, read_config(files[command.inherits]))
-        config, references = arguments.config, {**arguments.layers, **given}
-        run_id = begun.run_id if begun else ""
-        opened = tracking.run(command.name, config, command.sections, references, scratch, resume=run_id)
+        config, run_id = arguments.config, begun.run_id if begun else ""
+        told = {name: value for name, value in arguments.given.items() if name != "resume"}
+        opened = tracking.run(command.name, config, command.sections, told, scratch, resume=run_id)
         with _told_how_to_resume(command, opened, way) as run:
             work(run, config, files)
         print(f"{command.name} run {run.run_id} in {tracking.store_uri()}")

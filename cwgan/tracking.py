@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import mlflow
 import yaml
@@ -28,6 +29,7 @@ from mlflow.utils.uri import is_local_uri
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
+from cwgan import pages
 from cwgan.command_line import flatten, to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
@@ -41,7 +43,13 @@ MOST_METRICS = 1000  # of one call
 SECONDS_OF_QUIET = 10  # until a store that was away is asked again
 SECONDS_OF_PATIENCE = 10  # for its answer, in the midst of a training
 PROGRESS_FILE = "progress.json"  # what `Run.remember` remembers
-MLFLOWS_OWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")  # of a run that nobody named, as bedecked-owl-123
+UNNAMED = re.compile(r"[a-z]+-[a-z]+-\d{1,4}|\w+ never began")  # by a user: bedecked-owl-123 is MLflow's
+NOTE = "mlflow.note.content"  # the text at the head of a run's page
+NEVER_BEGAN = (
+    "**Failed:** `mlflow run` made this run, and its program never began. Is conda missing? Then give \
+`--env-manager local`."
+)
+SOON = 30  # seconds from when `mlflow run` makes a run to when its program says what it is
 
 
 @dataclass
@@ -124,9 +132,15 @@ class Run:
         mlflow.log_input(record, "training and scoring", {"split_hash": dataset.split_hash, **sizes})
         self.tag(facts)
 
+    def take_data(self, child: "Run") -> None:
+        """Record the data of a child here as well."""
+        kept = MlflowClient().get_run(child.run_id)
+        MlflowClient().log_inputs(self.run_id, kept.inputs.dataset_inputs if kept.inputs else [])
+        self.tag({key: value for key, value in kept.data.tags.items() if key.startswith("data.")})
+
     def describe(self, text: str) -> None:
         """Show a Markdown text at the head of the run's page."""
-        self.tag({"mlflow.note.content": text})
+        self.tag({NOTE: pages.widen_tables(text)})
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags, which unlike parameters may change."""
@@ -174,8 +188,7 @@ def session() -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix="cwgan-"))
     kept = ""
     try:
-        place = store_uri().removeprefix("sqlite:///")
-        if place != store_uri() and "MLFLOW_RUN_ID" not in os.environ:  # else `mlflow run` has made it
+        if (place := _store_file()) and "MLFLOW_RUN_ID" not in os.environ:  # else `mlflow run` has made it
             with FileLock(f"{place}.lock"):  # processes that make one store at once would break it
                 MlflowClient().search_experiments(max_results=1)
         yield scratch
@@ -195,12 +208,14 @@ def run(
 ) -> Iterator[Run]:  # fmt: skip
     """Open the run of a stage, log its parameters and configuration, and close it whatever happens.
 
-    Its parameters are the sections of the configuration that the stage uses, and `references`. It is a child
-    of the run that is open now (`within`), or of the one with the id `parent`, open here or elsewhere; its
-    name is then `stage` alone, else stage and data set. `reopen` is the id of an ended run to continue, and
-    `resume` that of an interrupted one, whose children of the same stages go on as well; under `mlflow run`
-    the run that MLflow made is continued. An error ends it as FAILED with the message in the tag `error`, an
-    interruption or a `Stopped` as KILLED; all are raised again.
+    Its parameters are `references`, all that was given, and what differs from the defaults in the sections of
+    the configuration that the stage uses; the whole configuration is config.yaml. It is a child of the run
+    that is open now (`within`), or of the one with the id `parent`, open here or elsewhere, and then named
+    `stage` alone.
+    `reopen` is the id of an ended run to continue, and `resume` that of an interrupted one, whose children of
+    the same stages go on as well; under `mlflow run` the run that MLflow made is continued. An error ends it
+    as FAILED with the message in the tag `error`, an interruption or a `Stopped` as KILLED; all are raised
+    again.
     """
     resume = resume or (_find_child(within.run_id, stage) if within and within.is_resumed else "")
     if config.experiment and not (within or parent or reopen or resume):
@@ -218,10 +233,12 @@ def run(
         place = within.experiment_id if within else None  # a resumed run's may be none that is set here
         opened = start(run_id=resume or reopen or None, experiment_id=place, nested=within is not None)
     try:
-        name = stage if parent else f"{stage} {config.data.name or Path(config.data.path).name}"
+        name = stage if parent else pages.name_run(stage, config, references)
         if not (parent or within):
-            given = "" if MLFLOWS_OWN_NAME.fullmatch(opened.info.run_name) else opened.info.run_name
-            name = config.run_name or given or name
+            named = "" if UNNAMED.fullmatch(opened.info.run_name) else opened.info.run_name
+            name = config.run_name or named or name
+            _end_unbegun(opened)
+            _tag_experiment(opened.info.experiment_id)
         started = _prepare(opened, name, config, sections, references, scratch, bool(resume))
         patience: Callable[[], AbstractContextManager[None]] = nullcontext
         try:
@@ -258,15 +275,21 @@ def _prepare(
     if is_resumed:
         started.fetch()
     started.tag({"mlflow.runName": name})
-    # So that the UI opens the experiment as one of training runs, not of language-model traces.
-    tag = "mlflow.experimentKind", "custom_model_development"
-    MlflowClient().set_experiment_tag(info.experiment_id, *tag)
-    values = flatten(to_dict(config)).items()
-    used = {key: value for key, value in values if "." not in key or key.split(".")[0] in sections}
+    if opened.data.tags.get(NOTE) == NEVER_BEGAN:  # it did, late
+        started.tag({NOTE: ""})
+    defaults = flatten(to_dict(Config()))
+    values = {key: value for key, value in flatten(to_dict(config)).items() if value != defaults[key]}
+    used = {key: values[key] for key in values if "." not in key or key.split(".")[0] in sections}
     # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
     mlflow.log_params({key: value for key, value in {**used, **references}.items() if key not in known})
     write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
     return started
+
+
+def _tag_experiment(experiment_id: str) -> None:
+    tags = MlflowClient().get_experiment(experiment_id).tags
+    for key in pages.EXPERIMENT_TAGS.keys() - tags.keys():
+        MlflowClient().set_experiment_tag(experiment_id, key, pages.EXPERIMENT_TAGS[key])
 
 
 @contextmanager
@@ -325,11 +348,40 @@ def end_lost(parent: str, alive: Set[str]) -> None:
             MlflowClient().set_terminated(child.info.run_id, "FAILED")
 
 
-def note_error(message: str, run_id: str = "") -> None:
-    """Say in a run why it failed; by default in the one that `mlflow run` made and no stage opened."""
-    if run_id := run_id or os.environ.get("MLFLOW_RUN_ID", ""):
-        with suppress(*STORE_ERRORS):  # what went wrong matters more than that MLflow cannot be told
-            MlflowClient().set_tag(run_id, "error", message[:5000])
+def _end_unbegun(opened: mlflow.entities.Run) -> None:
+    """End the runs that `mlflow run` made for this user and project, and whose programs never began.
+
+    Nothing is lost where one begins late: beginning sets a run RUNNING again.
+    """
+    made = f"attributes.status = 'RUNNING' and attributes.start_time < {1000 * (time.time() - SOON):.0f}"
+    made += f" and tags.`mlflow.user` = '{opened.data.tags.get('mlflow.user', '')}'"
+    begun = {"stage", "mlflow.parentRunId"}  # the latter: by `adopt`
+    for run in MlflowClient().search_runs([opened.info.experiment_id], made):
+        if "mlflow.project.entryPoint" in run.data.tags and not begun & run.data.tags.keys():
+            name, is_named = run.info.run_name, not UNNAMED.fullmatch(run.info.run_name)
+            name = name if is_named else f"{run.data.tags['mlflow.project.entryPoint']} never began"
+            tags = [RunTag(NOTE, NEVER_BEGAN), RunTag("mlflow.runName", name)]
+            MlflowClient().log_batch(run.info.run_id, tags=tags)
+            MlflowClient().set_terminated(run.info.run_id, "FAILED")
+
+
+def note_error(message: str, run_id: str) -> None:
+    """Say in a run why it failed, in the tag `error` and at the head of its page."""
+    with suppress(*STORE_ERRORS):  # what went wrong matters more than that MLflow cannot be told
+        said = MlflowClient().get_run(run_id).data.tags.get(NOTE, "")
+        text = f"**Failed:** {message[:5000]}\n\n{said}".strip()
+        MlflowClient().log_batch(run_id, tags=[RunTag("error", message[:5000]), RunTag(NOTE, text)])
+
+
+def note_refusal(stage: str, message: str, field: str) -> None:
+    """Say in the run that `mlflow run` made, if any, what was to be done, and why it was not."""
+    if run_id := os.environ.get("MLFLOW_RUN_ID", ""):
+        note_error(message, run_id)
+        with suppress(*STORE_ERRORS):
+            name, tags = MlflowClient().get_run(run_id).info.run_name, {"stage": stage}
+            if UNNAMED.fullmatch(name):
+                tags["mlflow.runName"] = f"{stage} refused: {field}" if field else f"{stage} failed"
+            MlflowClient().log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
 def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Path:
@@ -349,6 +401,8 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
         missing, unknown = f"no {artifact} in the folder {path}", f"neither run id nor file: {reference!r}"
         raise refuse("reference", missing if path.is_dir() else unknown, allowed)
+    if Path(wanted).is_absolute() or ".." in Path(wanted).parts:
+        raise refuse("reference", repr(reference), f"an artifact within the run; {allowed}")
     if (given := _find(run_id)) is None:
         raise refuse("run id", f"no run {run_id} in {store_uri()}", allowed)
     owners = [given] if _has(given, wanted) else [run for run in _list_children(given) if _has(run, wanted)]
@@ -393,8 +447,14 @@ def store_uri() -> str:
 
 def local_folder() -> Path:
     """Return the folder of the store's SQLite file, or the working folder where the store is elsewhere."""
+    place = _store_file()
+    return place.parent if place else Path.cwd()
+
+
+def _store_file() -> Path | None:
+    """Return the store's SQLite file, if it is one; in its address MLflow writes blanks as %20, and so on."""
     place = store_uri().removeprefix("sqlite:///")
-    return Path.cwd() if place == store_uri() else Path(place).resolve().parent
+    return None if place == store_uri() else Path(unquote(place)).resolve()
 
 
 def _find(run_id: str) -> mlflow.entities.Run | None:

@@ -14,7 +14,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY_POINTS = sorted({path.stem for path in (ROOT / "entrypoints").glob("*.py")} - {"__init__"})
 FLOORS = (
-    {"cwgan", "config", "options", "command_line", "errors", "files", "progress", "machine"},
+    {"cwgan", "config", "options", "command_line", "layer_file", "errors", "files", "pages", "progress"}
+    | {"machine"},
     {"data"},
     {"gan"},
     {"scoring"},

@@ -1,16 +1,13 @@
 """The whole road: train the GAN, generate, train and score the final classifier; a child run per stage."""
 
 import json
-import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from cwgan import tracking
+from cwgan import pages, tracking
 from cwgan.command_line import STAGE_SECTIONS, override
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
@@ -19,11 +16,12 @@ from cwgan.experiment import steps
 from cwgan.experiment.steps import Files
 from cwgan.files import copy_file, write_text
 from cwgan.gan.training import count_epoch_steps
-from cwgan.scoring.comparison import format_table, split_protocols, tabulate_scores
+from cwgan.scoring.comparison import format_headline, format_table, split_protocols, tabulate_scores
 from cwgan.scoring.selection import Choice, History, choose, final_half, validation_half
-from cwgan.stages.classify import pick_headline, score_generators
+from cwgan.stages.classify import drop_raw, pick_headline, score_generators
 from cwgan.stages.figures import draw_selection
 from cwgan.stages.job import GAN_FILE, RESULTS_FILE, SYNTHETIC_FILE, Job, read_data, view_data
+from cwgan.stages.needs import check_rows
 from cwgan.tracking import Run
 
 GATHERED = (".png", ".json", ".csv")  # kinds of files of the stages that are copied to their parent run
@@ -44,7 +42,8 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
     selected = {**choice.scores, "selected_epoch": float(choice.epoch)}
     run.log_scores(selected)
     scores = {**selected, **_run_stages(run, final_half(config, choice), files, selected)}
-    show_table(run, "selection.md", tabulate_scores(f"epoch {choice.epoch}", split_protocols(scores)))
+    table = tabulate_scores(f"epoch {choice.epoch}", split_protocols(scores))
+    show_table(run, "selection.md", table, format_headline(scores))
     return scores
 
 
@@ -115,23 +114,16 @@ def _score_without_gan(
     return chosen, scores
 
 
-def show_table(run: Run, name: str, table: str) -> None:
-    """Write a Markdown table to a run's folder, show it at the head of the run's page, and print it."""
+def show_table(run: Run, name: str, table: str, headline: str = "") -> None:
+    """Write a Markdown table to a run's folder, print it, and show it on the run's page, below a headline."""
     write_text(run.folder / name, table)
-    run.describe(table)
+    run.describe(f"{headline}\n\n{table}".strip())
     print(f"\n{table}")
 
 
 def say_where(run: Run) -> None:
     """Print how to look at a run."""
-    store, page = tracking.store_uri(), f"#/experiments/{run.experiment_id}/runs/{run.run_id}"
-    if store.startswith("http"):
-        print(f"Curves and pictures: {store}/{page}")
-    else:
-        # With its folder, as the shell that `make demo` was typed into may not know the environment.
-        mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
-        print(f"Curves and pictures: {mlflow} ui --backend-store-uri {shlex.quote(store)}")
-        print(f"          then open: http://127.0.0.1:5000/{page}")
+    print(pages.describe_place(tracking.store_uri(), run.experiment_id, run.run_id))
 
 
 def _run_stages(
@@ -146,7 +138,8 @@ def _run_stages(
         raise InputError("configuration", "gan.train", "false", allowed)
     began = time.perf_counter()
     dataset = steps.open_job(run, config).dataset
-    seconds = {"load data": time.perf_counter() - began}
+    check_rows(config, dataset)  # here, before the GAN is trained
+    seconds = {"load_data": time.perf_counter() - began}
 
     def run_stage(stage: str, sections: Sequence[str], work: Callable[[Job], object]) -> str:
         """Do the work of a stage in a child run, if it was not done before; return the run's id."""
@@ -175,13 +168,13 @@ def _run_stages(
     synthetic = run_stage("generate", ("data", "generate"), generate)
 
     def classify(job: Job) -> None:
-        steps.train_and_log(job, find(synthetic, SYNTHETIC_FILE), selected)
+        steps.train_and_log(run, job, find(synthetic, SYNTHETIC_FILE), selected)
 
     classifier = run_stage("train_cls", ("data", "classifier"), classify)
-    scores = json.loads(find(classifier, RESULTS_FILE).read_text())["scores"]
-    run.log_scores({**scores, **{f"seconds/{name}": value for name, value in seconds.items()}})
+    scores = drop_raw(json.loads(find(classifier, RESULTS_FILE).read_text())["scores"])
+    run.log_scores({f"seconds/{name}": value for name, value in seconds.items()})
     shown = pick_headline(scores)
     table = format_table([dataset.name, *shown], [["%", *(f"{100 * value:.1f}" for value in shown.values())]])
     times = ", ".join(f"{key} {value:.1f}" for key, value in seconds.items())
-    show_table(run, "summary.md", f"{table}\n{LEGEND}\nSeconds: {times}.\n")
+    show_table(run, "summary.md", f"{table}\n{LEGEND}\nSeconds: {times}.\n", format_headline(scores))
     return scores

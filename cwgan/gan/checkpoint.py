@@ -12,12 +12,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cwgan.command_line import flatten, override, to_dict
+from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.files import written_whole
 from cwgan.gan.networks import Generator, Module, Regressor, SoftmaxClassifier
 
 FORMAT, OURS = 2, "a checkpoint written by this program"
+FACTS = {"kind": str, "epoch": int, "config": dict, "data": dict}
+DATA_FACTS = {"name": str, "split_hash": str, "feature_size": int, "attribute_size": int, "class_names": list}
+"""What other files must say of themselves, and of the data set that they were made from."""
+FEATURES, ATTRIBUTES = "feature_size", "attribute_size"
+GENERATOR_OPTIONS = (("leaky_slope", None), ("output", "relu"))  # with what stands for one that is missing
+TYPES = (torch.float32, torch.int64, torch.uint8)  # of weights, classes and random states
 Facts = Mapping[str, Any]
 History = Mapping[str, Sequence[Mapping[str, float]]]  # by stage the terms of every epoch, from 1
 
@@ -62,23 +70,23 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+    """Read a checkpoint; InputError if it is missing, damaged, of another program or of an unknown format.
 
-    InputError if it is missing, damaged, of another program or of an unknown format, or holds a number that
-    is not finite.
+    It is also damaged if a value is not finite, or a fact that is needed later is not there.
     """
     facts = read_facts(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except Exception as error:  # a type of numbers that PyTorch does not know, say
         raise InputError(path, "file", f"unreadable ({error})", OURS) from None
     # Those of format 1, written before version 0.2.0, have none.
     if facts["format"] > 1 and facts.pop("checksum", None) != _checksum(tensors, facts):
         raise InputError(path, "checksum", "that of other contents: the file is damaged", OURS)
-    for key, tensor in tensors.items():
-        # The sum comes first, as it takes a tenth of the time.
-        if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all():
+    for key, value in tensors.items():
+        if value.dtype not in TYPES:
+            raise InputError(path, key, value.dtype, OURS)
+        if not torch.isfinite(value.sum(dtype=torch.float64)):
             raise InputError(path, key, "NaN or infinity", "finite numbers")
     return Checkpoint(path, tensors, facts)
 
@@ -88,11 +96,23 @@ def read_facts(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {}).get("cwgan", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(path, "file", f"unreadable ({error})", OURS) from None
-    if facts.get("format") not in range(1, FORMAT + 1):
-        raise InputError(path, "format", facts.get("format"), f"up to {FORMAT}, written by this program")
+    number = facts.get("format") if isinstance(facts, dict) else None
+    if number not in (1, FORMAT):
+        raise InputError(path, "format", number, f"up to {FORMAT}, written by this program")
+    check_facts(path, facts, FACTS)
+    check_facts(path, facts["data"], DATA_FACTS)
     return facts
+
+
+def check_facts(path: Path, facts: object, wanted: Mapping[str, type]) -> None:
+    """Refuse facts of a file that lack one of the wanted, or have it of another type."""
+    given = facts if isinstance(facts, dict) else {}
+    for name, kind in wanted.items():
+        if not isinstance(given.get(name), kind):
+            found = "nothing" if given.get(name) is None else repr(given[name])[:60]
+            raise InputError(path, name, found, f"a {kind.__name__}, as written by this program")
 
 
 def describe(dataset: GzslDataset) -> dict[str, Any]:
@@ -106,6 +126,7 @@ def check_same_classes(path: Path, data: Facts, dataset: GzslDataset, fewer_clas
 
     With `fewer_classes` it may lack the last classes of this data set.
     """
+    check_facts(path, data, DATA_FACTS)
     theirs, ours = data["class_names"], dataset.class_names
     names = ("feature size", "attribute size", "number of classes")
     found_sizes = data["feature_size"], data["attribute_size"], len(theirs)
@@ -131,40 +152,44 @@ def check_same_split(path: Path, data: Facts, dataset: GzslDataset) -> None:
 
 def load_generator(checkpoint: Checkpoint, name: str = "generator") -> Generator:
     """Return the generator of a GAN's checkpoint, or a snapshot of it by name; errors as `load_module`."""
-    hidden_size, attribute_size = _shape(checkpoint, name, "attribute_weight", 2)
-    _, noise_size = _shape(checkpoint, name, "noise_weight", 2)
-    (feature_size,) = _shape(checkpoint, name, "output_bias", 1)
-    options = checkpoint.facts["config"]["gan"]
+    feature_size, hidden_size = _shape(checkpoint, name, "output_weight", FEATURES, None)
+    _, attribute_size = _shape(checkpoint, name, "attribute_weight", hidden_size, ATTRIBUTES)
+    _, noise_size = _shape(checkpoint, name, "noise_weight", hidden_size, None)
+    slope, output = (_option(checkpoint, f"gan.{key}", default) for key, default in GENERATOR_OPTIONS)
     sizes = attribute_size, noise_size, hidden_size, feature_size
-    others = options["leaky_slope"], torch.Generator(), options.get("output", "relu")
-    return load_module(Generator(*sizes, *others), checkpoint, name)
+    return load_module(Generator(*sizes, slope, torch.Generator(), output), checkpoint, name)
 
 
 def load_classifier(checkpoint: Checkpoint, name: str) -> SoftmaxClassifier:
     """Return a checkpoint's "monitor" or final "classifier"; errors as `load_module`."""
-    answers, feature_size = _shape(checkpoint, name, "weight", 2)
-    relu = checkpoint.facts["config"].get(name, {}).get("relu_logits", False)
+    answers, feature_size = _shape(checkpoint, name, "weight", None, FEATURES)
+    relu = _option(checkpoint, f"{name}.relu_logits", False)
     classifier = SoftmaxClassifier(feature_size, torch.arange(answers), torch.Generator(), relu)
-    return load_module(classifier, checkpoint, name)
+    classes = load_module(classifier, checkpoint, name).classes
+    count = len(checkpoint.facts["data"]["class_names"])
+    if classes[0] < 0 or classes[-1] >= count or (classes.diff() <= 0).any():
+        allowed = f"ascending class numbers below {count}"
+        raise InputError(checkpoint.path, f"{name}.classes", classes.tolist()[:9], allowed)
+    return classifier
 
 
 def load_regressor(checkpoint: Checkpoint) -> Regressor:
     """Return a checkpoint's regressor; errors as `load_module`."""
-    attribute_size, feature_size = _shape(checkpoint, "regressor", "weight", 2)
+    attribute_size, feature_size = _shape(checkpoint, "regressor", "weight", ATTRIBUTES, FEATURES)
     return load_module(Regressor(feature_size, attribute_size, torch.Generator()), checkpoint, "regressor")
 
 
 def load_module(module: Module, checkpoint: Checkpoint, name: str) -> Module:
     """Copy one part of a checkpoint into a module and return that; InputError if they do not fit."""
     tensors = checkpoint.part(name)
+    for key, value in module.state_dict().items():
+        if key in tensors and tensors[key].dtype != value.dtype:
+            raise InputError(checkpoint.path, f"{name}.{key}", tensors[key].dtype, f"{value.dtype}")
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
         allowed = "the parameters of the configured network"
         raise InputError(checkpoint.path, name, " ".join(str(error).split()), allowed) from None
-    for key, own in module.state_dict().items():
-        if tensors[key].dtype != own.dtype:
-            raise InputError(checkpoint.path, f"{name}.{key}", tensors[key].dtype, str(own.dtype))
     return module
 
 
@@ -212,8 +237,19 @@ def _checksum(tensors: Mapping[str, Tensor], facts: Facts) -> int:
     return found
 
 
-def _shape(checkpoint: Checkpoint, name: str, parameter: str, axes: int) -> tuple[int, ...]:
-    tensor = checkpoint.part(name).get(parameter)
-    if tensor is None or tensor.ndim != axes:
-        raise InputError(checkpoint.path, f"{name}.{parameter}", "no such tensor", OURS)
-    return tuple(tensor.shape)
+def _shape(checkpoint: Checkpoint, name: str, parameter: str, *wanted: int | str | None) -> tuple[int, ...]:
+    """Return a tensor's shape; each side is as wanted: a number, a fact of the data, or any from 1."""
+    tensor, data = checkpoint.part(name).get(parameter), checkpoint.facts["data"]
+    known = [data[side] if isinstance(side, str) else side for side in wanted]
+    sides = tuple(tensor.shape) if tensor is not None and tensor.ndim == len(known) else (0,) * len(known)
+    if any(found < 1 or asked not in (None, found) for found, asked in zip(sides, known, strict=True)):
+        found = "nothing" if tensor is None else f"shape {tuple(tensor.shape)}"
+        allowed = " x ".join("any" if side is None else str(side) for side in known)
+        raise InputError(checkpoint.path, f"{name}.{parameter}", found, allowed)
+    return sides
+
+
+def _option(checkpoint: Checkpoint, name: str, default: Any) -> Any:
+    """Return a parameter of the stored configuration; InputError if it is not there or not allowed."""
+    value = flatten(checkpoint.facts["config"]).get(name, default)
+    return flatten(to_dict(override(Config(), {name: value}, checkpoint.path)))[name]

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from cwgan.config import GanConfig
 from cwgan.data.dataset import GzslDataset
-from cwgan.errors import undisturbed
+from cwgan.errors import check_finite, undisturbed
 from cwgan.gan import losses
 from cwgan.gan.fast.gradients import critic_backward, generator_backward
 from cwgan.gan.fast.graphs import StepGraph
 from cwgan.gan.networks import Generator
-from cwgan.gan.players import Gan
+from cwgan.gan.players import CPU, Gan
 from cwgan.gan.shapes import AllFeatures, ClassAttributes, Noise, Rows
 
 
@@ -80,7 +80,7 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
 
     Between two calls the GAN can be saved, and goes on bit for bit. `gan.epoch` counts an epoch once the next
     step is asked for, so that one which its caller could not deal with is given again. A signal interrupts
-    between steps. FloatingPointError, after its last step, for an epoch with a term that is not finite.
+    between steps. FloatingPointError at a step with a term that is not finite; on a GPU, at the epoch's end.
     """
     config, scored = gan.config, scored_epochs(gan.config)
     batch_size = min(config.batch_size, len(data.rows))
@@ -103,17 +103,19 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
                 gan.keep_snapshot()
                 gan.batches = _draw_batches(gan, data.rows, steps, batch_size)
         while len(gan.batches):
+            taken = steps - len(gan.batches) + 1
             with undisturbed:
                 for name, value in step(gan.batches[0]).items():
                     gan.totals[name] = gan.totals.get(name, 0.0) + value.detach()
+                    if gan.rng.device == CPU:  # to look at every step would halt a GPU until the step is done
+                        place = f"epoch {number}, step {taken} of {steps}"
+                        check_finite(f"GAN: the term {name}", value.item(), place)
                 gan.batches = gan.batches[1:]
             if len(gan.batches):
                 yield None
         means = {name: total.item() / steps for name, total in gan.totals.items()}
         for name, mean in means.items():
-            if not -torch.inf < mean < torch.inf:
-                what = f"the term {name} is {mean} in epoch {number}"
-                raise FloatingPointError(f"GAN: {what}; a smaller learning rate may help")
+            check_finite(f"GAN: the term {name}", mean, f"epoch {number}")
         yield Epoch(number, means, {**gan.earlier, number: gan.generator}, number in scored)
         with undisturbed:
             gan.epoch, gan.batches, gan.totals = number, None, {}

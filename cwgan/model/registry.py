@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -33,12 +32,16 @@ NO_FAULT_OF_THE_STORE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "
 
 
 def log_model(
-    weights: Path, example: np.ndarray, class_count: int, scores: Mapping[str, float], digest: str
+    weights: Path,
+    example: np.ndarray,
+    class_count: int,
+    scores: Mapping[str, float],
+    digest: str,
+    run_id: str,
 ) -> str:
-    """Log the model of the open run, with its scores; return its id. No model is left if that fails.
+    """Log the model of the open run, and its scores, which the run `run_id` gets too; return the model's id.
 
-    The run may have been interrupted in the midst of it; what it has left is deleted.
-
+    What the run has left of a model, as it was interrupted, is deleted, and none is left if this fails.
     `weights` is the file of `cwgan.stages.answers`, `example` some rows in the units of the user's files.
     """
     if run := mlflow.active_run():
@@ -58,9 +61,10 @@ def log_model(
     except BaseException:
         MlflowClient().delete_logged_model(model.model_id)
         raise
-    now = int(1000 * time.time())
-    metrics = [Metric(name, value, now, 0, model.model_id) for name, value in scores.items()]
-    MlflowClient().log_batch(model.source_run_id or "", metrics)
+    # Of one time, so that a run that is interrupted here and goes on has no score twice.
+    began = MlflowClient().get_run(run_id).info.start_time
+    metrics = [Metric(name, value, began, 0, model.model_id) for name, value in scores.items()]
+    MlflowClient().log_batch(run_id, metrics)
     return model.model_id
 
 

@@ -1,5 +1,6 @@
 """What a sweep leaves on its parent run: the best setting, evidence and pictures, read off the study."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
         text = (
             f"{answer}\n\n{complete} trials complete, {pruned} pruned, {broken} broken; {gans} GANs trained. "
         )
-        text += f"Use it: `-P config={run.folder / 'best.yaml'}`, or download that file from the artifacts."
+        file = shlex.quote(str(run.folder / "best.yaml"))
+        text += f"Use it: `-P config={file}`, or download that file from the artifacts."
         metrics |= {"best_value": best.value or 0, **own}
         run.tag({f"best.{name}": format_value(value) for name, value in best.params.items()})
         run.tag({"best.trial": str(best.number)})

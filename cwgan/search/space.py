@@ -59,7 +59,7 @@ Space = Mapping[str, Range | Choices]
 
 
 def read_space(name: str, config: Config) -> Space:
-    """Read a search space: a file in configs/ by name, or a YAML file by path.
+    """Read a search space: a file in configs/spaces/ by name, or a YAML file by path.
 
     It maps dotted parameter names to {low: .., high: .., log: true or false} or {choices: [..]}. Every end
     and every choice is tried on the configuration; InputError for what cannot be searched or taken.

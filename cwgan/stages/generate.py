@@ -19,6 +19,7 @@ from cwgan.gan.networks import Generator
 from cwgan.gan.shapes import AllFeatures, Chunks, RowLabels
 from cwgan.gan.snapshots import load_snapshots, synthesize_from
 from cwgan.stages.job import SYNTHETIC_FILE, Job, stage_rng
+from cwgan.stages.needs import check_rows
 
 
 def generate(job: Job, gan_file: Path | None) -> tuple[Path, list[Generator]]:
@@ -59,6 +60,7 @@ def make_all_rows(
 ) -> tuple[RowLabels, Chunks]:
     """Return the labels of all synthetic rows, and the rows by chunks, moved to predicted means if wanted."""
     options = config.generate
+    check_rows(config, dataset)
     wanted = synthesis.synthetic_labels(options.domain, options.counts, dataset)
 
     def make() -> tuple[RowLabels, Chunks]:

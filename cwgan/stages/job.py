@@ -1,7 +1,6 @@
 """What the stages share: the job, its data set, its random numbers, its curves and the names of its files."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -17,7 +16,6 @@ from cwgan.data.dataset import GzslDataset
 from cwgan.data.scaling import scale
 from cwgan.data.sources import load_dataset
 from cwgan.data.views import make_validation_view, redivide
-from cwgan.errors import InputError
 from cwgan.gan.checkpoint import (
     Checkpoint,
     History,
@@ -143,13 +141,6 @@ def stage_rng(seed: int, stage: str) -> torch.Generator:
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return the nested configuration kept in a checkpoint or synthetic file, less `NOT_INHERITED`; or {}."""
-    if path.suffix == ".h5":
-        text = inspect_synthetic(path).info.get("config", "{}")
-        try:
-            kept = json.loads(text)
-        except ValueError:
-            allowed = "the configuration as written by this program"
-            raise InputError(path, "info/config", repr(text[:60]), allowed) from None
-    else:
-        kept = read_facts(path).get("config", {})
+    is_synthetic = path.suffix == ".h5"
+    kept = inspect_synthetic(path).read_facts("config") if is_synthetic else read_facts(path)["config"]
     return {key: value for key, value in kept.items() if key not in NOT_INHERITED}

@@ -26,6 +26,7 @@ from cwgan.scoring.diagnostics import class_distances
 from cwgan.stages.classify import score_generators
 from cwgan.stages.generate import make_rows
 from cwgan.stages.job import GAN_FILE, PRETRAINED_FILE, SCORES, Job, stage_rng
+from cwgan.stages.needs import check_gan
 from cwgan.stages.resume import ResumePoints, find_start
 
 MONITOR_ROWS = 10  # synthetic rows per seen class that the monitor classifies after every epoch
@@ -45,6 +46,8 @@ def train(job: Job, pretrained: Path | None = None) -> Path | None:
     """
     job = fix_output(job) if job.config.gan.train else job
     config = job.config
+    if config.gan.train:
+        check_gan(config, job.dataset)
     check_save_epochs(config)
     _check_best_by(config)
     start = find_start(job) if job.is_resumed else None

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cwgan.command_line import from_dict, to_dict
+from cwgan.command_line import flatten, from_dict, nested, to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.numbers import load_numbers
@@ -101,6 +101,68 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path: Path, spoil: object)
     spoil(path)
     with pytest.raises(InputError, match=r"gan\.safetensors: (file|format): found"):
         load_checkpoint(path)
+
+
+CONFIG = {"gan": {"leaky_slope": 0.2, "output": "relu"}}
+
+
+def write_changed(path: Path, numbers: GzslDataset, place: str, value: object) -> Path:
+    """Write a whole GAN's checkpoint with one tensor or fact replaced, or left out where `value` is None."""
+    rng = torch.Generator().manual_seed(0)
+    monitor = SoftmaxClassifier(128, torch.tensor([1, 5, 9]), rng)
+    tensors = module_tensors(generator=Generator(20, 4, 8, 128, 0.2, rng), monitor=monitor)
+    facts = {"format": 1, "kind": "gan", "epoch": 7, "config": CONFIG, "data": describe(numbers)}
+    facts = flatten(facts)
+    for target in (tensors, facts):
+        if place in target:
+            target[place] = value
+    known = {key: value for key, value in facts.items() if value is not None}
+    save_file(
+        {key: value for key, value in tensors.items() if value is not None},
+        path,
+        metadata={"cwgan": json.dumps(nested(known))},
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("kind", None, "kind: found nothing; allowed: a str"),
+        ("epoch", None, "epoch: found nothing; allowed: a int"),
+        ("epoch", "seven", "epoch: found 'seven'"),
+        ("config.gan.leaky_slope", None, "gan.leaky_slope: found nothing; allowed: a finite number"),
+        ("config.gan.leaky_slope", 3, "gan.leaky_slope: found 3.0; allowed: at least 0 and below 1"),
+        ("config.gan.output", "tanh", "gan.output: found tanh; allowed: one of"),
+        ("data.class_names", None, "class_names: found nothing; allowed: a list"),
+        ("data.split_hash", 5, "split_hash: found 5; allowed: a str"),
+        ("data.feature_size", None, "feature_size: found nothing"),
+        ("generator.noise_weight", torch.full((8, 4), torch.nan), "noise_weight: found NaN or infinity"),
+        ("generator.output_bias", torch.zeros(128).double(), "output_bias: found torch.float64"),
+        ("generator.output_weight", None, "output_weight: found nothing; allowed: 128 x any"),
+        ("generator.output_weight", torch.zeros(128, 0), r"output_weight: found shape \(128, 0\)"),
+        ("generator.attribute_weight", torch.zeros(8, 3), "attribute_weight: found .*; allowed: 8 x 20"),
+        ("monitor.classes", torch.tensor([5, 1, 9]), "monitor.classes: found .*; allowed: ascending"),
+        ("monitor.classes", torch.tensor([1, 5, 100]), "monitor.classes: found .*below 100"),
+        ("monitor.classes", torch.tensor([1.0, 5, 9]), "monitor.classes: found torch.float32"),
+        ("monitor.weight", torch.zeros(10**12, 0), "monitor.weight: found shape"),
+    ],
+)
+def test_a_checkpoint_that_says_or_holds_what_no_training_writes_is_refused(
+    tmp_path: Path, numbers: GzslDataset, place: str, value: object, message: str
+) -> None:
+    path = write_changed(tmp_path / "gan.safetensors", numbers, place, value)
+    with pytest.raises(InputError, match=rf"gan\.safetensors: .*{message}"):
+        checkpoint = load_checkpoint(path)
+        load_generator(checkpoint)
+        load_classifier(checkpoint, "monitor")
+
+
+def test_a_whole_checkpoint_is_read(tmp_path: Path, numbers: GzslDataset) -> None:
+    """What the test above changes is accepted without the change."""
+    checkpoint = load_checkpoint(write_changed(tmp_path / "gan.safetensors", numbers, "", None))
+    assert load_generator(checkpoint).noise_size == 4
+    assert load_classifier(checkpoint, "monitor").classes.tolist() == [1, 5, 9]
 
 
 def test_a_network_of_other_sizes_is_refused(

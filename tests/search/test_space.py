@@ -67,7 +67,7 @@ def test_an_entry_is_a_range_or_choices_of_its_parameters_type(line, entry, tmp_
         (WEIGHT, "{low: -1, high: 1}", "-1", "at least 0"),
         ("gan.beta1", "{low: 0, high: 1}", "1", "at least 0 and below 1"),
         (EPOCHS, "{low: 1, high: 2.5}", "2.5", "a whole number"),
-        (EPOCHS, "{low: 0, high: 5}", "0", "at least 1"),
+        (EPOCHS, "{low: 0, high: 5}", "0", "at least 1 and at most 1000000"),
         (COUNT, "{low: 0.5, high: 5}", "0.5", "a whole number, at least 1"),
         (COUNT, "{low: 0, high: 5}", "0", "a whole number, at least 1"),
         (COUNT, "{choices: [[100], [200]]}", "[100]", "a whole number, at least 1"),
