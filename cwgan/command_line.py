@@ -24,7 +24,6 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 FOLDERS = {"config": ("",), "variant": ("variants",), "base": ("", "variants"), "sweep.space": ("spaces",)}
 SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if is_dataclass(kind))
 STAGE_SECTIONS = ("data", "monitor", "regressor", "gan", "generate", "classifier")
-RESUME = {"resume": "id of an interrupted run of this command, which goes on where it was"}
 KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text, in quotes"}
 KINDS[list[int]] = "a list of whole numbers, as [200] or [1200,300]"
 KINDS[list[str]] = "a list of names, as [defaults,no_gan]"

@@ -12,6 +12,7 @@ from typing import Any
 from cwgan.command_line import Arguments, Command, parse
 from cwgan.errors import InputError, interruptible
 
+RESUME = {"resume": "id of an interrupted run of this command, which goes on where it was"}
 WAYS = "python -m entrypoints.{} --resume={}", "mlflow run . --env-manager local -e {} -P resume={}"
 
 

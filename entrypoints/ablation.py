@@ -2,8 +2,8 @@
 
 import sys
 
-from cwgan.command_line import RESUME, STAGE_SECTIONS, Command
-from cwgan.launch import launch
+from cwgan.command_line import STAGE_SECTIONS, Command
+from cwgan.launch import RESUME, launch
 
 COMMAND = Command(
     "ablation",

@@ -2,8 +2,8 @@
 
 import sys
 
-from cwgan.command_line import RESUME, Command
-from cwgan.launch import launch
+from cwgan.command_line import Command
+from cwgan.launch import RESUME, launch
 
 COMMAND = Command(
     "train_cls",

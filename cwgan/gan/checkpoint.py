@@ -199,34 +199,6 @@ def module_tensors(**modules: nn.Module) -> dict[str, Tensor]:
     return {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
 
 
-def optimizer_tensors(name: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the state of an optimizer as tensors named <name>.<parameter's place>.<entry>."""
-    states = optimizer.state_dict()["state"].items()
-    return {f"{name}.{place}.{key}": value for place, state in states for key, value in state.items()}
-
-
-def load_optimizer(optimizer: torch.optim.Adam, checkpoint: Checkpoint, name: str) -> None:
-    """Give an optimizer the state that `optimizer_tensors` returned, which a checkpoint holds by that name.
-
-    InputError if anything is missing, or is not of the shape and type of the parameter that it belongs to:
-    fused Adam does not check them, and would write past a buffer's end.
-    """
-    tensors, groups = checkpoint.part(name), optimizer.state_dict()["param_groups"]
-    state: dict[int, dict[str, Tensor]] = {}
-    for place, parameter in enumerate(each for group in optimizer.param_groups for each in group["params"]):
-        wanted = {"step": torch.Size(()), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
-        for entry, shape in wanted.items():
-            key, allowed = f"{place}.{entry}", f"float32 of shape {tuple(shape)}"
-            found = tensors.pop(key, None)
-            if found is None or found.shape != shape or found.dtype != torch.float32:
-                got = "nothing" if found is None else f"{found.dtype} of shape {tuple(found.shape)}"
-                raise InputError(checkpoint.path, f"{name}.{key}", got, allowed)
-            state.setdefault(place, {})[entry] = found
-    if tensors:
-        raise InputError(checkpoint.path, f"{name}.{min(tensors)}", "a tensor", "no such one")
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
 def _checksum(tensors: Mapping[str, Tensor], facts: Facts) -> int:
     """Return a checksum of what a checkpoint holds: it tells a damaged file, not a forged one."""
     found = zlib.crc32(json.dumps(facts).encode())

@@ -18,13 +18,12 @@ from cwgan.gan.checkpoint import (
     load_checkpoint,
     load_classifier,
     load_generator,
-    load_optimizer,
     load_regressor,
     module_tensors,
-    optimizer_tensors,
     save_checkpoint,
 )
 from cwgan.gan.networks import Generator, Regressor, SoftmaxClassifier
+from cwgan.gan.players import load_optimizer, optimizer_tensors
 
 
 def write(path: Path, numbers: GzslDataset, **modules: torch.nn.Module) -> Path:
@@ -203,7 +202,7 @@ def test_any_flipped_byte_of_a_checkpoint_is_noticed(
     whole = path.read_bytes()
     for place in [*range(0, len(whole), len(whole) // 97), len(whole) - 1]:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
-        with pytest.raises(InputError, match=r"r\.safetensors: (file|format|checksum): found"):
+        with pytest.raises(InputError, match=r"r\.safetensors: \S+: found"):
             load_checkpoint(path)
 
 
@@ -222,7 +221,7 @@ def test_weights_that_are_not_finite_are_refused(
     ("key", "tensor", "found"),
     [
         ("0.exp_avg", torch.zeros(3), r"torch.float32 of shape \(3,\); allowed: float32 of shape \(8, 5\)"),
-        ("1.exp_avg_sq", torch.zeros(8).double(), r"torch.float64 of shape \(8,\)"),
+        ("1.exp_avg_sq", torch.zeros(8).long(), r"torch.int64 of shape \(8,\)"),
         ("1.step", torch.zeros(2), r"torch.float32 of shape \(2,\); allowed: float32 of shape \(\)"),
         ("0.step", None, "nothing"),
         ("2.step", torch.zeros(()), "a tensor; allowed: no such one"),
@@ -244,11 +243,3 @@ def test_an_optimizer_state_that_does_not_fit_is_refused_before_it_is_used(
     save_checkpoint(path, given, "gan", 1, {}, numbers)
     with pytest.raises(InputError, match=rf"o\.safetensors: optimizer\.{key}: found {found}"):
         load_optimizer(make(), load_checkpoint(path), "optimizer")
-
-
-def test_a_network_of_another_type_is_refused(
-    tmp_path: Path, numbers: GzslDataset, rng: torch.Generator
-) -> None:
-    path = write(tmp_path / "r.safetensors", numbers, regressor=Regressor(128, 20, rng).double())
-    with pytest.raises(InputError, match=r"regressor\.weight: found torch\.float64; allowed: torch\.float32"):
-        load_regressor(load_checkpoint(path))
