@@ -33,7 +33,7 @@ from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.new_classes import add_new_classes
 from cwgan.data.sources import load_dataset
 from cwgan.errors import InputError
-from cwgan.search.space import read_space
+from cwgan.search.space import list_points, read_space
 from cwgan.stages.classify import evaluate_classifier, train_classifier
 from cwgan.stages.generate import generate
 from cwgan.stages.job import CLASSIFIER_FILE, GAN_FILE, SYNTHETIC_FILE, Job, read_config
@@ -77,10 +77,11 @@ class World:
         lines = ["name,red,green,blue", "gnu,0.5,1,0.25", "hen,1,0,3"]
         (self.folder / "new.csv").write_text("\n".join(lines))
         (self.folder / "rows.csv").write_text("a,b,c\n1,2,3\n4,5.5,1e-3\n")
+        self.places = {path.name: path for path in self.folder.rglob("*") if path.is_file()}
 
     def find(self, name: str) -> Path:
         """Return the whole file of that name."""
-        return next(self.folder.rglob(name))
+        return self.places[name]
 
     def damage(self, name: str, content: bytes) -> Path:
         """Write other content in the place of a file, beside whole files of the others; return it."""
@@ -126,8 +127,7 @@ names = st.one_of(st.sampled_from(sorted(ALLOWED)), st.sampled_from(["gan", "bas
 BOMB = "a: &a [1, 1]\n" + "".join(
     f"{key}: &{key} [*{last}, *{last}]\n" for last, key in itertools.pairwise("abcdefghijklmnopqrstuvwxyz")
 )
-odd_yaml = st.sampled_from(
-    [
+ODD_YAML = [
         BOMB,
         "gan: &g {save: *g}",
         "gan: {<<: *nothing}",
@@ -143,24 +143,30 @@ odd_yaml = st.sampled_from(
         "gan: {epochs: " + "1:" * 4000 + "1}",
         "gan: {epochs: " + "9" * 5000 + "}",
         "base: numbers\nbase: 7",
-        "gan.epochs: 3\ngan: {epochs: 4}",
         "gan: 3\ngan.epochs: 3",
         "? [a, b]\n: 1",
         "\x00",
         "a: \ud800".encode("utf-8", "surrogatepass").decode("latin-1"),
-    ]
-)  # fmt: skip
+    ]  # fmt: skip
 layers = st.one_of(
     st.dictionaries(names, values, max_size=4).map(lambda made: yaml.dump(made, allow_unicode=True)),
     st.text(),
-    odd_yaml,
+    st.sampled_from(ODD_YAML),
 )
 entries = st.one_of(
     values,
     st.fixed_dictionaries({"low": numbers, "high": numbers}, optional={"log": scalars}),
     st.fixed_dictionaries({"choices": st.lists(scalars, max_size=4)}),
 )
-spaces = st.one_of(layers, st.dictionaries(names, entries, max_size=3).map(yaml.dump))
+searched = st.sampled_from(["gan.cycle_weight", "gan.hidden_size", "generate.counts", "classifier.lr"])
+sizes = st.one_of(st.integers(1, 10**30), st.floats(1e-9, 1e9))
+ranges = st.fixed_dictionaries({"low": sizes, "high": sizes}, optional={"log": st.booleans()})
+choices = st.fixed_dictionaries({"choices": st.lists(sizes, min_size=2, max_size=4)})
+spaces = st.one_of(
+    st.dictionaries(searched, st.one_of(ranges, choices), max_size=3).map(yaml.dump),
+    layers,
+    st.dictionaries(names, entries, max_size=3).map(yaml.dump),
+)
 shown = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=12)
 flag_names = st.one_of(names, st.sampled_from(["config", "variant", "seeds+", "help "]))
 flag = st.tuples(flag_names, st.one_of(shown, values.map(str))).map(lambda pair: f"--{pair[0]}={pair[1]}")
@@ -242,7 +248,7 @@ def kinds(world: World) -> dict[str, tuple[st.SearchStrategy[Any], Callable[[Any
         ),
         "new classes": (st.text(), lambda case: world.use(world.damage("new.csv", case.encode()))),
         "layer": (layers, lambda case: parse(main_entry.COMMAND, [f"--config={write('l.yaml', case)}"])),
-        "space": (spaces, lambda case: read_space(str(write("space.yaml", case)), TINY)),
+        "space": (spaces, lambda case: list_points(read_space(str(write("space.yaml", case)), TINY))),
         "flags": (flags, lambda case: parse(main_entry.COMMAND, case)),
     }
 

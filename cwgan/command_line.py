@@ -4,24 +4,19 @@ Order, later wins: defaults, the configuration of the run a stage builds on, `--
 """
 
 import difflib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from functools import cache, reduce
+from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 from cwgan.config import BUILT_IN, Config
 from cwgan.errors import InputError
-from cwgan.layer_file import read_mapping
+from cwgan.layers import find_layer, flatten, nested, read_layer
 from cwgan.options import check_text
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-# Where the layers lie that a parameter takes by name.
-FOLDERS = {"config": ("",), "variant": ("variants",), "base": ("", "variants"), "sweep.space": ("spaces",)}
 SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if is_dataclass(kind))
 STAGE_SECTIONS = ("data", "monitor", "regressor", "gan", "generate", "classifier")
 KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text, in quotes"}
@@ -99,30 +94,6 @@ def override(config: Config, values: Mapping[str, Any], source: object = "config
         raise InputError(source, error.field, error.got, error.allowed) from None
 
 
-def find_layer(name: str, kind: str) -> Path:
-    """Return the file of a layer for a parameter, one of `FOLDERS`: by name, or any YAML file by path."""
-    folders = [CONFIGS / folder for folder in FOLDERS[kind.split(maxsplit=1)[0]]]
-    known = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
-    path = Path(name) if name.endswith((".yaml", ".yml")) else known.get(name)
-    if path is None or not os.path.isfile(path):  # unlike Path's, it takes a name that is too long
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" (nearest: {close[0]})" if close else ""
-        allowed = f"one of {', '.join(known)}{hint}, or a YAML file's path, absolute or from {Path.cwd()}"
-        raise InputError(f"--{kind}", "layer", repr(name), allowed)
-    return path
-
-
-def read_layer(path: Path, above: Sequence[Path] = ()) -> Mapping[str, Any]:
-    """Read one YAML layer as nested dictionaries; over the layer that it names as its `base`, if any."""
-    own = read_mapping(path)
-    if (base := own.pop("base", None)) is None:
-        return own
-    file = find_layer(str(base), f"base of {path}")
-    if file in (path, *above):
-        raise InputError(path, "base", base, "a layer that is not built on this one")
-    return nested(flatten(read_layer(file, (path, *above))) | flatten(own))
-
-
 def to_dict(config: Config) -> dict[str, Any]:
     """Return a configuration as nested dictionaries of plain values."""
     return asdict(config)
@@ -131,28 +102,6 @@ def to_dict(config: Config) -> dict[str, Any]:
 def from_dict(values: Mapping[str, Any]) -> Config:
     """Build a configuration from nested dictionaries; the inverse of `to_dict`."""
     return _replace(Config(), values)
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested dictionaries into dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return flat
-
-
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn dotted keys into nested dictionaries; the inverse of `flatten`."""
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *path, last = key.split(".")
-        try:
-            reduce(lambda place, part: place.setdefault(part, {}), path, tree)[last] = value
-        except (AttributeError, TypeError):  # what it stands in has a value of its own
-            allowed = f"a value of {'.'.join(path)}, or of what is in it, but not both"
-            raise InputError("configuration", key, value, allowed) from None
-    return tree
 
 
 def nearest(key: str, known: Sequence[str]) -> str:

@@ -30,11 +30,12 @@ from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from cwgan import pages
-from cwgan.command_line import flatten, to_dict
+from cwgan.command_line import to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError, Stopped, StoreError, first_line
 from cwgan.files import write_text
+from cwgan.layers import flatten
 
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `main` says where to look
 STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)

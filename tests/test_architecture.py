@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY_POINTS = sorted({path.stem for path in (ROOT / "entrypoints").glob("*.py")} - {"__init__"})
 FLOORS = (
-    {"cwgan", "config", "options", "command_line", "layer_file", "errors", "files", "pages", "progress"}
+    {"cwgan", "config", "options", "command_line", "layers", "errors", "files", "pages", "progress"}
     | {"machine"},
     {"data"},
     {"gan"},

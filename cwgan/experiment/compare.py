@@ -9,9 +9,10 @@ from textwrap import shorten
 from typing import Any
 
 from cwgan import tracking
-from cwgan.command_line import Arguments, flatten, override, read_layer
+from cwgan.command_line import Arguments, override
 from cwgan.errors import InputError
 from cwgan.experiment.road import say_where, show_table
+from cwgan.layers import flatten, read_layer
 from cwgan.scoring.comparison import format_table, format_value, split_protocols, tabulate_scores
 from cwgan.scoring.sign_test import compare_classes
 from cwgan.stages.class_figures import Difference, draw_comparison

@@ -8,9 +8,10 @@ from typing import Any
 import yaml
 
 from cwgan import tracking
-from cwgan.command_line import Command, flatten, to_dict
+from cwgan.command_line import Command, to_dict
 from cwgan.config import Config
 from cwgan.errors import InputError
+from cwgan.layers import flatten
 
 FREE = (
     *("run_name", "experiment", "register", "feature_map", "threads", "device"),

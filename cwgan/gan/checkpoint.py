@@ -12,12 +12,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cwgan.command_line import flatten, override, to_dict
+from cwgan.command_line import override, to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.files import written_whole
 from cwgan.gan.networks import Generator, Module, Regressor, SoftmaxClassifier
+from cwgan.layers import flatten
 
 FORMAT, OURS = 2, "a checkpoint written by this program"
 FACTS = {"kind": str, "epoch": int, "config": dict, "data": dict}

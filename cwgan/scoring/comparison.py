@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from cwgan.command_line import find_layer, flatten, override, read_layer
+from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.errors import InputError
+from cwgan.layers import find_layer, flatten, read_layer
 
 VARIANTS = ("wgan", "clswgan", "cycle_wgan", "cycle_clswgan", "cycle_uwgan")
 SHOWN = ("S", "U", "H", "T1", "AUSUC", "raw_S", "raw_U", "raw_H", "gamma")

@@ -8,9 +8,10 @@ import numpy as np
 import yaml
 
 from cwgan import tracking
-from cwgan.command_line import STAGE_SECTIONS, flatten, nested, override, to_dict
+from cwgan.command_line import STAGE_SECTIONS, override, to_dict
 from cwgan.config import Config
 from cwgan.files import write_text
+from cwgan.layers import flatten, nested
 from cwgan.scoring.comparison import format_table, format_value
 from cwgan.scoring.selection import Choice, final_half
 from cwgan.search.space import COUNT, Range, apply_point, find_point, take_gan_part

@@ -9,13 +9,14 @@ from typing import Any
 from urllib.parse import quote
 
 from cwgan import tracking
-from cwgan.command_line import STAGE_SECTIONS, Arguments, flatten, override, to_dict
+from cwgan.command_line import STAGE_SECTIONS, Arguments, override, to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.experiment.road import say_where
 from cwgan.experiment.side_by_side import run_seeds
 from cwgan.files import write_text
+from cwgan.layers import flatten
 from cwgan.scoring.comparison import split_protocols, spread, tabulate_scores, to_metrics
 from cwgan.scoring.selection import validation_half
 from cwgan.search.report import configure_final, report

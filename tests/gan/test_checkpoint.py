@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cwgan.command_line import flatten, from_dict, nested, to_dict
+from cwgan.command_line import from_dict, to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.numbers import load_numbers
@@ -24,6 +24,7 @@ from cwgan.gan.checkpoint import (
 )
 from cwgan.gan.networks import Generator, Regressor, SoftmaxClassifier
 from cwgan.gan.players import load_optimizer, optimizer_tensors
+from cwgan.layers import flatten, nested
 
 
 def write(path: Path, numbers: GzslDataset, **modules: torch.nn.Module) -> Path:

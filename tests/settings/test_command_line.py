@@ -5,21 +5,10 @@ import math
 import pytest
 import yaml
 
-from cwgan.command_line import (
-    CONFIGS,
-    SECTIONS,
-    Command,
-    find_layer,
-    flatten,
-    from_dict,
-    nearest,
-    override,
-    parse,
-    read_layer,
-    to_dict,
-)
+from cwgan.command_line import SECTIONS, Command, from_dict, nearest, override, parse, to_dict
 from cwgan.config import Config
 from cwgan.errors import InputError
+from cwgan.layers import CONFIGS, find_layer, flatten, read_layer
 from entrypoints import main
 
 COMMAND = Command("test", "For tests.", SECTIONS)

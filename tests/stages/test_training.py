@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cwgan.command_line import find_layer, flatten, from_dict, override, read_layer, to_dict
+from cwgan.command_line import from_dict, override, to_dict
 from cwgan.config import Config, GanConfig, MonitorConfig, RegressorConfig
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import load_checkpoint, load_classifier
+from cwgan.layers import find_layer, flatten, read_layer
 from cwgan.stages import resume
 from cwgan.stages.classify import train_classifier
 from cwgan.stages.generate import generate
