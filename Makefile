@@ -1,10 +1,11 @@
 # make demo: environment and the main job on built-in data.  make test: environment, checks and tests.
+# make soak: runs are killed and resumed for a long time.
 # make divisions FLO=<folder>: recipes on many divisions of the classes, for docs/results.md.
 PYTHON ?= python3.11
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test lint bench divisions clean
+.PHONY: demo test lint bench soak divisions clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -25,6 +26,9 @@ lint: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks
+
+soak: .venv/installed  # half an hour
+	$(BIN)/python -m benchmarks.soak
 
 divisions: .venv/installed  # hours
 	$(BIN)/python -m benchmarks.divisions --unseen 10 20 50

@@ -64,7 +64,7 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
     for name, value in references.items():
         check_text("command line", f"--{name}", value)
     for name in command.required:
-        if name not in references:
+        if name not in references and "resume" not in references:  # which supplies it
             raise InputError(f"--{name}", "value", "nothing", command.references[name])
     values = _check_types("the configuration of the run built upon", flatten(inherited or {}))
     layers = {kind: name for kind in ("config", "variant") if (name := given.get(kind, "").strip())}

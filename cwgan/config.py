@@ -50,6 +50,13 @@ class SaveConfig(Section, section="save."):
 
 
 @dataclass(frozen=True)
+class GanSaveConfig(SaveConfig, section="gan.save."):
+    """Which epochs are kept as checkpoints, and how often a training is saved that may be interrupted."""
+
+    resume_every: float = option(30.0, "save what `resume` needs so often; 0: never", unit="s", at_least=0)
+
+
+@dataclass(frozen=True)
 class FitConfig(Section):
     """Minibatch Adam on a supervised loss; shared by the monitor, the regressor and the classifier."""
 
@@ -103,9 +110,7 @@ class GanConfig(Section, section="gan."):
 
     train: bool = option(True, "train the GAN; false: stop after the monitor and the regressor")
     epochs: int = option(12, "how often epoch_steps are taken", unit="epochs", at_least=1, at_most=1_000_000)
-    epoch_steps: int = option(
-        25, "generator steps of an epoch; 0: rows / batch_size", unit="steps", at_least=0
-    )
+    epoch_steps: int = option(25, "generator steps; 0: rows / batch_size", unit="steps", at_least=0)
     batch_size: int = option(64, "rows per step", unit="rows", at_least=1)
     hidden_size: int = option(1024, "units of each network's one hidden layer", unit="units", at_least=1)
     noise_size: int = option(0, "entries of the noise vector; 0: as many as attributes", at_least=0)
@@ -131,7 +136,7 @@ class GanConfig(Section, section="gan."):
     snapshots: int = option(5, "mix rows of so many generators, the last and earlier ones", at_least=1)
     snapshot_every: int = option(1, "earlier ones are of multiples of this", unit="epochs", at_least=1)
     score_every: int = option(0, "validation protocol: epochs between scorings; 0: end only", at_least=0)
-    save: SaveConfig = field(default_factory=SaveConfig)
+    save: GanSaveConfig = field(default_factory=GanSaveConfig)
 
 
 @dataclass(frozen=True)
@@ -198,9 +203,7 @@ class SweepConfig(Section, section="sweep."):
         "percentile", "how poor settings are given up early; percentile: the worst tenth, others are bolder"
     )
     trials_per_gan: int = option(4, "settings per trained GAN; they differ in later stages only", at_least=1)
-    workers: int = option(
-        1, "processes here; several have one thread each, or `threads`", at_least=1, at_most=1000
-    )
+    workers: int = option(1, "processes here; several: a thread each, or `threads`", at_least=1, at_most=1000)
     study: str = option("", "name of the study; empty: data set and hash of all that affects the results")
     storage: str = option("", "Optuna's database, as postgresql+psycopg://user@host/name; empty: optuna.db")
     folder: str = option("", "for optuna.db and GANs; empty: sweeps/ beside MLflow's SQLite file, or here")
@@ -225,9 +228,7 @@ class Config(Section):
         [], "ablation: the values of data.division, as [0,1,2]", at_least=0, at_most=LARGEST
     )
     select: bool = option(True, "main, ablation: choose epoch and gamma on validation classes first")
-    folds: int = option(
-        3, "select: draws of validation classes, whose choices are averaged", at_least=1, at_most=1000
-    )
+    folds: int = option(3, "select: draws of validation classes to average over", at_least=1, at_most=1000)
     threads: int = option(
         0, "CPU threads; 0: one per core; take 1 for several runs at once", at_least=0, at_most=1024
     )

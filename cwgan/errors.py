@@ -45,20 +45,48 @@ class StoreError(OSError):
     """MLflow's store, or the database of a search, cannot be reached or refuses what it is given."""
 
 
+class WriteError(OSError):
+    """A file cannot be written, because the disk is full, say: which one, and why."""
+
+
 class Stopped(Exception):  # noqa: N818  (it is no error)
     """A trial of a search is given up before its last epoch, because other settings score higher."""
 
 
+class _Undisturbed:
+    """A context within which a signal waits until what is done there is whole; it interrupts at its end."""
+
+    def __init__(self) -> None:
+        self.is_entered = self.has_heard = False
+
+    def __enter__(self) -> None:
+        self.is_entered = True
+
+    def __exit__(self, *_: object) -> None:
+        self.is_entered = False
+        if self.has_heard:
+            self.has_heard = False
+            raise KeyboardInterrupt
+
+
+undisturbed = _Undisturbed()
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into a KeyboardInterrupt; ignore later ones while work is closed."""
+    """Turn the first SIGINT or SIGTERM into a KeyboardInterrupt; ignore later ones while work is closed.
+
+    Within `undisturbed` it waits.
+    """
     heard = [number for number in (SIGINT, SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         for number in heard:
             # SIG_IGN would complain about a second signal that is under way already.
             signal.signal(number, lambda *_: None)
-        raise KeyboardInterrupt
+        if not undisturbed.is_entered:
+            raise KeyboardInterrupt
+        undisturbed.has_heard = True
 
     before = {number: signal.signal(number, interrupt) for number in heard}
     try:

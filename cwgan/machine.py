@@ -1,10 +1,12 @@
 """What a run asks of the machine: threads, the precision of matrix products, the device, and memory."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from cwgan.errors import InputError
+from cwgan.errors import InputError, first_line
 
 PRECISIONS = {"float32": "highest", "bfloat16": "medium"}
 
@@ -14,6 +16,17 @@ def set_up(threads: int, precision: str) -> None:
     if threads:
         torch.set_num_threads(threads)
     torch.set_float32_matmul_precision(PRECISIONS[precision])
+
+
+@contextmanager
+def memory_counted() -> Iterator[None]:
+    """Turn PyTorch's errors about a lack of memory, here or on a GPU, into a MemoryError of one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise MemoryError(f"not enough memory: {first_line(error)}") from error
+        raise
 
 
 def find_device(name: str) -> torch.device:

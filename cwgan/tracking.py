@@ -1,15 +1,18 @@
 """The one wall to MLflow, which no other file imports: runs, what they keep, and references between them."""
 
+import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import mlflow
@@ -19,6 +22,7 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, RunTag
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
@@ -35,6 +39,11 @@ from cwgan.layers import flatten
 
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `main` says where to look
 STORE_ERRORS = (MlflowException, SQLAlchemyError, RequestException)
+REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED")
+MOST_METRICS = 1000  # of one call
+SECONDS_OF_QUIET = 10  # until a store that was away is asked again
+SECONDS_OF_PATIENCE = 10  # for its answer, in the midst of a training
+PROGRESS_FILE = "progress.json"  # what `Run.remember` remembers
 UNNAMED = re.compile(r"[a-z]+-[a-z]+-\d{1,4}|\w+ never began")  # by a user: bedecked-owl-123 is MLflow's
 NOTE = "mlflow.note.content"  # the text at the head of a run's page
 NEVER_BEGAN = (
@@ -49,7 +58,8 @@ class Run:
     """A running MLflow run.
 
     A stage writes its artifacts into `folder`: where MLflow keeps them, if that is on this machine; else a
-    folder in the session's `scratch`, from which `publish` uploads them.
+    folder in the session's `scratch`, from which `publish` uploads them. With `is_resumed` it goes on
+    with what an interrupted process logged and left there.
     """
 
     run_id: str
@@ -58,25 +68,70 @@ class Run:
     artifact_uri: str
     scratch: Path
     references: Mapping[str, str] = field(default_factory=dict)
+    is_resumed: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)  # when it was opened
     _sent: dict[str, int] = field(default_factory=dict)
+    _steps: dict[str, int] = field(default_factory=dict)  # the last one of every metric, then
+    _waiting: list[Metric] = field(default_factory=list)
+    _quiet_until: float = 0.0
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
-        """Log metrics of one epoch in one call, and upload what is new."""
-        self.log_scores(metrics, epoch)
-        self.publish()
+        """Log metrics of one epoch in one call, and upload what is new.
+
+        While the store is away, both wait here for a later call, or for the end of the run.
+        """
+        self._collect(metrics, epoch)
+        if time.monotonic() < self._quiet_until:
+            return
+        try:
+            with _impatient():
+                self.publish()
+        except STORE_ERRORS as error:
+            if getattr(error, "error_code", "") in REFUSALS:
+                raise
+            print(f"warning: MLflow is away, logs wait: {first_line(error)}", file=sys.stderr)
+            self._quiet_until = time.monotonic() + SECONDS_OF_QUIET
 
     def log_scores(self, metrics: Mapping[str, float], epoch: int = 0) -> None:
         """Log metrics in one call; unlike `mlflow.log_metrics` without reading the run back first."""
+        self._collect(metrics, epoch)
+        self._send()
+
+    def _collect(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """Have metrics wait that the run did not have when it was opened."""
         now = int(1000 * time.time())
-        MlflowClient().log_batch(self.run_id, [Metric(name, metrics[name], now, epoch) for name in metrics])
+        new = {name: value for name, value in metrics.items() if epoch > self._steps.get(name, -1)}
+        self._waiting += [Metric(name, value, now, epoch) for name, value in new.items()]
+
+    def _send(self) -> None:
+        while self._waiting:
+            MlflowClient().log_batch(self.run_id, self._waiting[:MOST_METRICS])
+            del self._waiting[:MOST_METRICS]
+
+    def remember(self, name: str, work: Callable[[], Any]) -> Any:
+        """Return what a piece of work gives, as JSON holds it; in a resumed run what it gave before."""
+        path = self.folder / PROGRESS_FILE
+        done = json.loads(path.read_text()) if path.is_file() else {}
+        if not (self.is_resumed and name in done):
+            done[name] = work()
+            write_text(path, json.dumps(done))
+            self.log({}, 0)
+        return json.loads(json.dumps(done[name]))
 
     def log_dataset(self, dataset: GzslDataset) -> None:
-        """Record which data the run used: its digest as an MLflow input, its split hash and sizes as tags."""
+        """Record which data the run used: its digest as an MLflow input, its split hash and sizes as tags.
+
+        InputError if the run was begun with other data.
+        """
+        facts = {"data.digest": dataset.digest, "data.split_hash": dataset.split_hash}
+        for name, value in facts.items() if self.is_resumed else ():
+            if value != (known := self.tags.get(name, value)):
+                raise InputError(dataset.source, name, value, f"{known}, that of the run that is resumed")
         source = CodeDatasetSource(tags={"path": dataset.source})
         sizes = {"classes": str(dataset.class_count), "rows": str(len(dataset.features))}
         record = MetaDataset(source, name=dataset.name, digest=dataset.digest)  # type: ignore[abstract]
         mlflow.log_input(record, "training and scoring", {"split_hash": dataset.split_hash, **sizes})
-        self.tag({"data.digest": dataset.digest, "data.split_hash": dataset.split_hash})
+        self.tag(facts)
 
     def take_data(self, child: "Run") -> None:
         """Record the data of a child here as well."""
@@ -93,21 +148,36 @@ class Run:
         MlflowClient().log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def publish(self) -> None:
-        """Upload what is new in the folder, and delete there what is gone; nothing to do on this machine."""
+        """Send what waits; upload what is new in the folder, and delete there what is gone."""
+        self._send()
         if is_local_uri(self.artifact_uri):
             return
-        files = [path for path in self.folder.rglob("[!.]*") if path.is_file()]
-        present = {str(path.relative_to(self.folder)): path.stat().st_mtime_ns for path in files}
+        present = self._list_files()
         repository = get_artifact_repository(self.artifact_uri)
         try:
             for name, changed in present.items():
                 if self._sent.get(name) != changed:
                     repository.log_artifact(str(self.folder / name), os.path.dirname(name) or None)
+                    self._sent[name] = changed
             for name in self._sent.keys() - present:
                 repository.delete_artifacts(name)
+                del self._sent[name]
         except Exception as error:  # every kind of storage raises its own
             raise MlflowException(f"uploading to {self.artifact_uri}: {error}") from error
-        self._sent = present
+
+    def fetch(self) -> None:
+        """Bring here what an interrupted process has logged and uploaded."""
+        client = MlflowClient()
+        for name in client.get_run(self.run_id).data.metrics:
+            self._steps[name] = max(point.step for point in client.get_metric_history(self.run_id, name))
+        if not is_local_uri(self.artifact_uri):
+            get_artifact_repository(self.artifact_uri).download_artifacts("", str(self.folder))
+            self._sent = self._list_files()
+
+    def _list_files(self) -> dict[str, int]:
+        """Return the time of the last change of every file in the folder, by relative name."""
+        files = [path for path in self.folder.rglob("[!.]*") if path.is_file()]
+        return {str(path.relative_to(self.folder)): path.stat().st_mtime_ns for path in files}
 
 
 @contextmanager
@@ -135,66 +205,106 @@ def session() -> Iterator[Path]:
 @contextmanager
 def run(
     stage: str, config: Config, sections: Sequence[str], references: Mapping[str, str], scratch: Path,
-    is_child: bool = False, parent: str = "", reopen: str = "",
+    within: Run | None = None, parent: str = "", reopen: str = "", resume: str = "",
 ) -> Iterator[Run]:  # fmt: skip
     """Open the run of a stage, log its parameters and configuration, and close it whatever happens.
 
     Its parameters are `references`, all that was given, and what differs from the defaults in the sections of
     the configuration that the stage uses; the whole configuration is config.yaml. It is a child of the run
-    that is open now (`is_child`), or of the one with the id `parent`, open here or elsewhere, and then named
+    that is open now (`within`), or of the one with the id `parent`, open here or elsewhere, and then named
     `stage` alone.
-    `reopen` is the id of an ended run to continue; under `mlflow run` the run that MLflow made is continued.
-    An error ends it as FAILED with the message in the tag `error`, an interruption or a `Stopped` as KILLED;
-    all are raised again.
+    `reopen` is the id of an ended run to continue, and `resume` that of an interrupted one, whose children of
+    the same stages go on as well; under `mlflow run` the run that MLflow made is continued. An error ends it
+    as FAILED with the message in the tag `error`, an interruption or a `Stopped` as KILLED; all are raised
+    again.
     """
-    client = MlflowClient()
-    if config.experiment and not (is_child or parent or reopen):
+    resume = resume or (_find_child(within.run_id, stage) if within and within.is_resumed else "")
+    if config.experiment and not (within or parent or reopen or resume):
         if "MLFLOW_RUN_ID" in os.environ:
             allowed = "nothing under `mlflow run`, which has --experiment-name for it"
             raise InputError("configuration", "experiment", repr(config.experiment), allowed)
         mlflow.set_experiment(config.experiment)
+    start = partial(mlflow.start_run, tags={"stage": stage})  # from its first moment, to be found again
     if parent:
-        owner = client.get_run(parent).info
+        owner = MlflowClient().get_run(parent).info
         if owner.status != "RUNNING":  # ended by another command of a sweep, which was interrupted
-            client.update_run(parent, status="RUNNING")
-        opened = mlflow.start_run(parent_run_id=parent, experiment_id=owner.experiment_id, nested=True)
+            MlflowClient().update_run(parent, status="RUNNING")
+        opened = start(parent_run_id=parent, experiment_id=owner.experiment_id, nested=True)
     else:
-        opened = mlflow.start_run(run_id=reopen or None, nested=is_child)
-    info, known = opened.info, opened.data.params
+        place = within.experiment_id if within else None  # a resumed run's may be none that is set here
+        opened = start(run_id=resume or reopen or None, experiment_id=place, nested=within is not None)
     try:
-        is_local = is_local_uri(info.artifact_uri)
-        folder = Path(local_file_uri_to_path(info.artifact_uri)) if is_local else scratch / info.run_id
-        folder.mkdir(parents=True, exist_ok=True)
-        started = Run(info.run_id, info.experiment_id, folder, info.artifact_uri, scratch, references)
         name = stage if parent else pages.name_run(stage, config, references)
-        if not (parent or is_child):
-            named = "" if UNNAMED.fullmatch(info.run_name) else info.run_name
+        if not (parent or within):
+            named = "" if UNNAMED.fullmatch(opened.info.run_name) else opened.info.run_name
             name = config.run_name or named or name
             _end_unbegun(opened)
-            tags = client.get_experiment(info.experiment_id).tags
-            for key in pages.EXPERIMENT_TAGS.keys() - tags.keys():
-                client.set_experiment_tag(info.experiment_id, key, pages.EXPERIMENT_TAGS[key])
-        started.tag({"mlflow.runName": name, "stage": stage})
-        if opened.data.tags.get(NOTE) == NEVER_BEGAN:  # it did, late
-            started.tag({NOTE: ""})
-        defaults = flatten(to_dict(Config()))
-        values = {key: value for key, value in flatten(to_dict(config)).items() if value != defaults[key]}
-        used = {key: values[key] for key in values if "." not in key or key.split(".")[0] in sections}
-        # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
-        mlflow.log_params({key: value for key, value in {**used, **references}.items() if key not in known})
-        write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
+            _tag_experiment(opened.info.experiment_id)
+        started = _prepare(opened, name, config, sections, references, scratch, bool(resume))
+        patience: Callable[[], AbstractContextManager[None]] = nullcontext
         try:
             yield started
+        except KeyboardInterrupt:
+            patience = _impatient
+            raise
         finally:
-            started.publish()  # of a run that failed too: its savepoints are worth as much
+            with patience():
+                started.publish()  # of a run that failed too: its savepoints are worth as much
     except BaseException as error:
         is_killed = isinstance(error, KeyboardInterrupt | Stopped)
-        if not is_killed:
-            note_error(f"{type(error).__name__}: {error}", info.run_id)
-        with suppress(*STORE_ERRORS):
-            mlflow.end_run("KILLED" if is_killed else "FAILED")
+        # Neither whoever interrupts nor a store that was waited for already is waited for.
+        with _impatient() if isinstance(error, (KeyboardInterrupt, *STORE_ERRORS)) else nullcontext():
+            if not is_killed:
+                note_error(f"{type(error).__name__}: {error}", opened.info.run_id)
+            with suppress(*STORE_ERRORS):
+                mlflow.end_run("KILLED" if is_killed else "FAILED")
         raise
     mlflow.end_run()
+
+
+def _prepare(
+    opened: mlflow.ActiveRun, name: str, config: Config, sections: Sequence[str],
+    references: Mapping[str, str], scratch: Path, is_resumed: bool,
+) -> Run:  # fmt: skip
+    """Make the folder of a run, bring there what it left, and log name, parameters and configuration."""
+    info, known = opened.info, opened.data.params
+    is_local = is_local_uri(info.artifact_uri)
+    folder = Path(local_file_uri_to_path(info.artifact_uri)) if is_local else scratch / info.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    place = info.run_id, info.experiment_id, folder, info.artifact_uri, scratch
+    started = Run(*place, references, is_resumed, opened.data.tags)
+    if is_resumed:
+        started.fetch()
+    started.tag({"mlflow.runName": name})
+    if opened.data.tags.get(NOTE) == NEVER_BEGAN:  # it did, late
+        started.tag({NOTE: ""})
+    defaults = flatten(to_dict(Config()))
+    values = {key: value for key, value in flatten(to_dict(config)).items() if value != defaults[key]}
+    used = {key: values[key] for key in values if "." not in key or key.split(".")[0] in sections}
+    # `mlflow run` has logged what was given to it; a second spelling of the same value would be refused.
+    mlflow.log_params({key: value for key, value in {**used, **references}.items() if key not in known})
+    write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
+    return started
+
+
+def _tag_experiment(experiment_id: str) -> None:
+    tags = MlflowClient().get_experiment(experiment_id).tags
+    for key in pages.EXPERIMENT_TAGS.keys() - tags.keys():
+        MlflowClient().set_experiment_tag(experiment_id, key, pages.EXPERIMENT_TAGS[key])
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Have MLflow's requests fail at once, where it would try for minutes while training waits."""
+    mine = {MLFLOW_HTTP_REQUEST_MAX_RETRIES: 0, MLFLOW_HTTP_REQUEST_TIMEOUT: SECONDS_OF_PATIENCE}
+    before = {setting: setting.get_raw() for setting in mine}
+    for setting, value in mine.items():
+        setting.set(value)
+    try:
+        yield
+    finally:
+        for setting, text in before.items():
+            setting.set(text) if text is not None else setting.unset()
 
 
 def adopt(parent: str, name: str) -> None:
@@ -208,6 +318,26 @@ def find_active(run_id: str | None) -> str:
     """Return the id of a run if there is one which has not been deleted, else an empty text."""
     found = _find(run_id) if run_id else None
     return found.info.run_id if found and found.info.lifecycle_stage == "active" else ""
+
+
+def find_begun(reference: str, stage: str, scratch: Path) -> tuple[str, Path, dict[str, str], list[str]]:
+    """Return the id of a run to resume, the file of its configuration, its parameters, and what it has done.
+
+    InputError if there is no such run, it is of another stage, or it was interrupted before it began.
+    """
+    run_id = reference.removeprefix("runs:/").lower()
+    found = _find(run_id) if re.fullmatch(r"[0-9a-f]{32}", run_id) else None
+    allowed = f"the id of a run of {stage}"
+    if found is None or found.data.tags.get("stage", stage) != stage:
+        got = f"a run of {found.data.tags['stage']}" if found else f"no run {reference!r} in {store_uri()}"
+        raise InputError("--resume", "run id", got, allowed)
+    if not _has(found, "config.yaml"):
+        MlflowClient().set_terminated(run_id, "KILLED")
+        got = f"run {run_id}, which was interrupted before it began"
+        raise InputError("--resume", "run id", got, f"{allowed}; start this one anew")
+    locate = partial(find_file, run_id, scratch=scratch)
+    done = json.loads(locate(PROGRESS_FILE).read_text()) if _has(found, PROGRESS_FILE) else {}
+    return run_id, locate("config.yaml"), found.data.params, [*done]
 
 
 def end_lost(parent: str, alive: Set[str]) -> None:
@@ -292,6 +422,12 @@ def resolve(reference: str, artifact: str, parameter: str, scratch: Path) -> Pat
     return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(scratch / parameter)))
 
 
+def find_file(run_id: str, artifact: str, scratch: Path) -> Path:
+    """Return the local file of an artifact: where a run of this session made it, or as `resolve` does."""
+    made = scratch / run_id / artifact
+    return made if made.is_file() else resolve(f"{run_id}/{artifact}", artifact, "resume", scratch)
+
+
 def find_name(reference: str) -> str:
     """Return the name of the run that the value of a parameter refers to; empty if it is no run's id."""
     run_id = reference.removeprefix("runs:/")[:32].lower()
@@ -329,6 +465,12 @@ def _find(run_id: str) -> mlflow.entities.Run | None:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
+
+
+def _find_child(parent: str, stage: str) -> str:
+    """Return the id of the newest child of a run that is of a stage; empty if there is none."""
+    children = _list_children(MlflowClient().get_run(parent))
+    return next((child.info.run_id for child in children if child.data.tags.get("stage") == stage), "")
 
 
 def _list_children(parent: mlflow.entities.Run) -> list[mlflow.entities.Run]:

@@ -24,6 +24,7 @@ LONGEST = (
     "test_sweep_postgres",
     "test_deploy",
     "test_tracking",
+    "test_interrupted",
     "test_study",
     "test_same_bits",
     "test_experiments",

@@ -1,6 +1,7 @@
 """Several roads under one run: over seeds, over variants, and over divisions of the classes."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 
 from cwgan import tracking
@@ -31,9 +32,14 @@ def run_seeds(run: Run, name: str, config: Config, seeds: Sequence[int], files: 
     for seed in seeds:
         seeded = override(config, {"seed": seed, "seeds": [], "variants": [], "divisions": []})
         title = f"{name} seed {seed}".strip()
-        with tracking.run(title, seeded, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
-            scores.append(run_road(child, seeded, files))
-        run.take_data(child)
+        scores.append(run.remember(title, partial(_run_seed, run, title, seeded, files)))
+    return scores
+
+
+def _run_seed(run: Run, title: str, config: Config, files: Files) -> Scores:
+    with tracking.run(title, config, STAGE_SECTIONS, {}, run.scratch, within=run) as child:
+        scores = run_road(child, config, files)
+    run.take_data(child)
     return scores
 
 

@@ -1,6 +1,7 @@
 """One stage in an MLflow run: what train_gan, generate, train_cls, evaluate and prepare do."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cwgan.command_line import override
@@ -34,7 +35,7 @@ def open_job(run: Run, config: Config) -> Job:
 def make_job(run: Run, config: Config, dataset: GzslDataset) -> Job:
     """Record a data set in a run, and return the job that works there."""
     run.log_dataset(dataset)
-    return Job(config, dataset, run.folder, run.log)
+    return Job(config, dataset, run.folder, run.log, run.is_resumed)
 
 
 def train_gan(run: Run, config: Config, files: Files) -> None:
@@ -69,9 +70,8 @@ def prepare(run: Run, config: Config, files: Files) -> None:
 
 def train_and_draw(job: Job, files: Files) -> History:
     """Train the GAN, draw its curves, and return them."""
-    fits_both = job.config.monitor.train and job.config.regressor.train
-    if "pretrained" in files and ("resume" in files or fits_both):
-        allowed = "monitor.train=false or regressor.train=false beside it, and no resume"
+    if "pretrained" in files and job.config.monitor.train and job.config.regressor.train:
+        allowed = "monitor.train=false or regressor.train=false beside it"
         raise InputError("--pretrained", "use", "nothing to supply", allowed)
     curves: dict[str, list[tuple[int, float]]] = {}
 
@@ -80,7 +80,7 @@ def train_and_draw(job: Job, files: Files) -> History:
         for name, value in metrics.items():
             curves.setdefault(name, []).append((epoch, value))
 
-    train(Job(job.config, job.dataset, job.folder, log), files.get("pretrained"), files.get("resume"))
+    train(replace(job, log=log), files.get("pretrained"))
     if curves:
         references = list_references(job.dataset, curves)
         figures.draw_curves(job.folder / "training_curves.png", curves, references)

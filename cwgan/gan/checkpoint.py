@@ -1,7 +1,8 @@
 """Checkpoints: tensors and plain facts in one safetensors file."""
 
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from cwgan.files import written_whole
 from cwgan.gan.networks import Generator, Module, Regressor, SoftmaxClassifier
 from cwgan.layers import flatten
 
-FORMAT, OURS = 1, "a checkpoint written by this program"
+FORMAT, OURS = 2, "a checkpoint written by this program"
 FACTS = {"kind": str, "epoch": int, "config": dict, "data": dict}
 DATA_FACTS = {"name": str, "split_hash": str, "feature_size": int, "attribute_size": int, "class_names": list}
 """What other files must say of themselves, and of the data set that they were made from."""
@@ -27,6 +28,7 @@ FEATURES, ATTRIBUTES = "feature_size", "attribute_size"
 GENERATOR_OPTIONS = (("leaky_slope", None), ("output", "relu"))  # with what stands for one that is missing
 TYPES = (torch.float32, torch.int64, torch.uint8)  # of weights, classes and random states
 Facts = Mapping[str, Any]
+History = Mapping[str, Sequence[Mapping[str, float]]]  # by stage the terms of every epoch, from 1
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,23 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: Path, tensors: Mapping[str, Tensor], kind: str, epoch: int, config: Facts, dataset: GzslDataset
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    kind: str,
+    epoch: int,
+    config: Facts,
+    dataset: GzslDataset,
+    history: History | None = None,
 ) -> None:
     """Write a checkpoint; it appears whole or not at all, and the same content gives the same bytes.
 
     Its kind, as "gan", is what was trained for so many epochs with a (nested) configuration on a data set.
     """
     facts = {"format": FORMAT, "kind": kind, "epoch": epoch, "config": config, "data": describe(dataset)}
+    facts["history"] = history or {}
+    on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    facts["checksum"] = _checksum(on_cpu, facts)
     with written_whole(path) as temporary:
-        on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         save_file(on_cpu, temporary, metadata={"cwgan": json.dumps(facts)})
 
 
@@ -71,6 +81,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except Exception as error:  # a type of numbers that PyTorch does not know, say
         raise InputError(path, "file", f"unreadable ({error})", OURS) from None
+    # Those of format 1, written before version 0.2.0, have none.
+    if facts["format"] > 1 and facts.pop("checksum", None) != _checksum(tensors, facts):
+        raise InputError(path, "checksum", "that of other contents: the file is damaged", OURS)
     for key, value in tensors.items():
         if value.dtype not in TYPES:
             raise InputError(path, key, value.dtype, OURS)
@@ -87,8 +100,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(path, "file", f"unreadable ({error})", OURS) from None
     number = facts.get("format") if isinstance(facts, dict) else None
-    if number != FORMAT:
-        raise InputError(path, "format", number, f"{FORMAT}, written by this program")
+    if number not in (1, FORMAT):
+        raise InputError(path, "format", number, f"up to {FORMAT}, written by this program")
     check_facts(path, facts, FACTS)
     check_facts(path, facts["data"], DATA_FACTS)
     return facts
@@ -187,19 +200,14 @@ def module_tensors(**modules: nn.Module) -> dict[str, Tensor]:
     return {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
 
 
-def optimizer_tensors(name: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the state of an optimizer as tensors named <name>.<parameter's place>.<entry>."""
-    states = optimizer.state_dict()["state"].items()
-    return {f"{name}.{place}.{key}": value for place, state in states for key, value in state.items()}
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give an optimizer the state that `optimizer_tensors` returned, without the name in front."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        place, entry = key.split(".")
-        state.setdefault(int(place), {})[entry] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+def _checksum(tensors: Mapping[str, Tensor], facts: Facts) -> int:
+    """Return a checksum of what a checkpoint holds: it tells a damaged file, not a forged one."""
+    found = zlib.crc32(json.dumps(facts).encode())
+    for key in sorted(tensors):
+        value = tensors[key]
+        found = zlib.crc32(f"{key} {value.dtype} {tuple(value.shape)}".encode(), found)
+        found = zlib.crc32(value.flatten().view(torch.uint8).numpy().data, found)
+    return found
 
 
 def _shape(checkpoint: Checkpoint, name: str, parameter: str, *wanted: int | str | None) -> tuple[int, ...]:

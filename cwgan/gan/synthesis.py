@@ -16,7 +16,7 @@ import torch
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.xlsa17 import to_zero_based
 from cwgan.errors import InputError
-from cwgan.files import dataset_of, open_hdf5, written_whole
+from cwgan.files import create_hdf5, dataset_of, open_hdf5, written_whole
 from cwgan.gan.networks import Generator
 from cwgan.gan.shapes import AllFeatures, Chunks, ClassAttributes, RowLabels, Rows
 
@@ -76,9 +76,9 @@ class SyntheticFile:
         return facts
 
     def read_features(self, out: np.ndarray, skip: int = 0) -> None:
-        """Read the features, less the first `skip` rows, into an array of their size."""
+        """Read features into an array: as many rows as it has, after the first `skip`."""
         with open_hdf5(self.path) as file:
-            file["train/X"].read_direct(out, source_sel=np.s_[skip:])
+            file["train/X"].read_direct(out, source_sel=np.s_[skip : skip + len(out)])
 
     def read_class(self, label: int, limit: int) -> AllFeatures:
         """Return the first rows of a class, at most `limit` of them."""
@@ -97,7 +97,7 @@ def write_synthetic(
     """
     all_labels, start = torch.cat([dataset.labels[real_rows], labels]), 0
     real_chunks = (dataset.features[rows] for rows in real_rows.split(CHUNK))
-    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with written_whole(path) as temporary, create_hdf5(temporary) as file:
         rows, attribute_size = len(all_labels), dataset.attribute_size
         features = file.create_dataset("train/X", (rows, dataset.feature_size), np.float32)
         file["train/Y"] = all_labels.numpy() + 1

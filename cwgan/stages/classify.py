@@ -49,7 +49,7 @@ def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
     job = replace(job, config=_fix_epochs(job.config))
     features, labels = _read_rows(job.config, job.dataset, synthetic_file)
     classifier, curve = _begin_fit(job.config, job.dataset, features, labels, synthetic_file)
-    job.follow("classifier", curve)
+    job.follow("classifier", curve, [])
     tensors = module_tensors(classifier=classifier)
     job.save(job.folder / CLASSIFIER_FILE, tensors, "classifier", job.config.classifier.epochs)
     if job.config.protocol == "final":

@@ -90,8 +90,10 @@ def _export_npy(job: Job, labels: RowLabels, skip: int) -> None:
     for name, values in (("Y.npy", labels.numpy() + 1), ("A.npy", attributes)):
         with written_whole(job.folder / name) as path, open(path, "wb") as file:
             np.save(file, values)
-    shape = (source.rows - skip, source.feature_size)
-    with written_whole(job.folder / "X.npy") as path:
-        out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-        source.read_features(out, skip)
-        out.flush()
+    head = {"descr": "<f4", "fortran_order": False, "shape": (source.rows - skip, source.feature_size)}
+    with written_whole(job.folder / "X.npy") as path, open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, head)
+        for start in range(skip, source.rows, synthesis.CHUNK):
+            part = np.empty((min(synthesis.CHUNK, source.rows - start), source.feature_size), np.float32)
+            source.read_features(part, start)
+            file.write(part.data)

@@ -14,6 +14,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import make_data
 import mlflow
 import pytest
 import torch
@@ -79,6 +80,7 @@ def server(server_folder):
             command.split(), stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
         )
     uri = f"http://127.0.0.1:{port}"
+    (folder / "pid").write_text(str(process.pid))
     try:
         for _ in range(600):
             try:
@@ -187,7 +189,7 @@ def test_a_run_with_a_parent_is_its_child_whether_that_is_open_here_or_not(store
     ],
 )
 def test_an_error_ends_the_run_and_its_parent_and_goes_on_upwards(store, tmp_path, error, status, tag):
-    with pytest.raises(type(error)), started(tmp_path) as parent, started(tmp_path, is_child=True) as child:
+    with pytest.raises(type(error)), started(tmp_path) as parent, started(tmp_path, within=parent) as child:
         raise error
     for run in (parent, child):
         kept = store.get_run(run.run_id)
@@ -197,7 +199,7 @@ def test_an_error_ends_the_run_and_its_parent_and_goes_on_upwards(store, tmp_pat
 
 def test_children_point_at_their_parent_and_bear_the_name_of_their_stage(store, tmp_path):
     config = config_with(run_name="the whole")
-    with started(tmp_path, config) as parent, started(tmp_path, config, is_child=True) as child:
+    with started(tmp_path, config) as parent, started(tmp_path, config, within=parent) as child:
         pass
     assert store.get_run(parent.run_id).info.run_name == "the whole"
     assert store.get_run(child.run_id).info.run_name == "stage numbers"
@@ -343,7 +345,7 @@ def test_processes_that_create_one_store_at_once_wait_for_each_other(tmp_path, m
 @pytest.fixture
 def family(store, tmp_path):
     """A run with a child that made a file, in a folder too."""
-    with started(tmp_path) as parent, started(tmp_path, is_child=True) as child:
+    with started(tmp_path) as parent, started(tmp_path, within=parent) as child:
         (child.folder / "checkpoints").mkdir()
         for name in ("gan.safetensors", "checkpoints/gan-epoch-0002.safetensors"):
             (child.folder / name).write_text(name)
@@ -380,7 +382,7 @@ def test_a_run_stands_for_the_artifact_that_it_or_its_child_made(family):
 def test_two_children_with_the_artifact_are_told_apart_by_the_user(store, tmp_path):
     with started(tmp_path) as parent:
         for _ in range(2):
-            with started(tmp_path, is_child=True) as child:
+            with started(tmp_path, within=parent) as child:
                 (child.folder / "gan.safetensors").write_text("")
     with pytest.raises(
         InputError,
@@ -430,42 +432,58 @@ def test_a_failing_stage_fails_the_whole_and_leaves_nothing_running(store, capsy
         assert run.data.tags["error"].startswith("FloatingPointError: GAN: the term ")
 
 
-def test_a_training_goes_on_by_run_id_and_epochs_alone_as_if_unbroken(store):
+def test_the_same_run_goes_on_by_its_id_and_may_have_more_epochs(store, capsys):
     mlflow.set_experiment("resumed")
-    for flags in (
-        [*TINY, "--gan.save.epochs=[1]", "--run_name=first", "--seed=3"],
-        ["--resume={}/checkpoints/gan-epoch-0001.safetensors"],
-        ["--resume={}", "--gan.epochs=3"],
-    ):
-        newest = [
-            run.info.run_id
-            for run in store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
-        ][:1]
-        assert (
-            launch(
-                train_gan.COMMAND,
-                [flag.format(*newest) for flag in flags],
-            )
-            == 0
-        )
-    third, second, first = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
-    steps = {
-        run.info.run_id: [point.step for point in store.get_metric_history(run.info.run_id, "gan/critic")]
-        for run in (first, second, third)
-    }
-    assert list(steps.values()) == [[1, 2], [2], [3]]
-    assert {
-        (run.data.params["gan.hidden_size"], run.data.params["seed"]) for run in (first, second, third)
-    } == {("8", "3")}
-    assert [run.info.run_name for run in (first, second, third)] == [
+    assert launch(train_gan.COMMAND, [*TINY, "--run_name=first", "--seed=3"]) == 0
+    (run,) = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
+    given = f"--resume={run.info.run_id}"
+    assert launch(train_gan.COMMAND, [given, "--gan.epochs=4"]) == 0
+    (again,) = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
+    assert (again.info.run_id, again.info.run_name, again.info.status) == (
+        run.info.run_id,
         "first",
-        "train_gan numbers seed 3",
-        "train_gan numbers seed 3 gan.epochs=3",
-    ]
-    assert [run.data.params.get("threads") for run in (first, second)] == ["1", None]
-    ours, theirs = (load_file(resolved(run.info.run_id)) for run in (first, second))
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        "FINISHED",
+    )
+    for name, last in {"gan/critic": 4, "monitor/loss": 1}.items():
+        points = store.get_metric_history(run.info.run_id, name)
+        assert [point.step for point in points] == list(range(1, last + 1))
+    assert launch(train_gan.COMMAND, [*TINY, "--run_name=unbroken", "--seed=3", "--gan.epochs=4"]) == 0
+    (whole, _) = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
+    ours, theirs = (load_file(resolved(each.info.run_id)) for each in (again, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    for changed, why in {
+        "--gan.epochs=3": "gan.epochs: found 3; allowed: at least 4, as run",
+        "--seed=4": "seed: found 4; allowed: 3, as run",
+        "--data.seed=1": "data.seed: found 1; allowed: 0, as run",
+        "--gan.hidden_size=9": "gan.hidden_size: found 9; allowed: 8, as run",
+    }.items():
+        assert failure(capsys, train_gan.COMMAND, given, changed).startswith(f"error: --resume: {why}")
+    assert "found a run of train_gan; allowed: the id of a run of main" in failure(
+        capsys, main.COMMAND, given
+    )
+    assert "run id: found no run 'none'" in failure(capsys, main.COMMAND, "--resume=none")
+
+
+def test_a_run_does_not_go_on_with_other_data(store, capsys, tmp_path):
+    mlflow.set_experiment("other data")
+    shutil.copytree(make_data.write_xlsa17(tmp_path / "data"), tmp_path / "moved")
+    flags = [*TINY, "--select=false", "--gan.batch_size=8"]
+    assert launch(train_gan.COMMAND, [*flags, f"--data.path={tmp_path / 'data'}"]) == 0
+    (run,) = store.search_runs([store.get_experiment_by_name("other data").experiment_id])
+    given = f"--resume={run.info.run_id}"
+    assert launch(train_gan.COMMAND, [given, f"--data.path={tmp_path / 'moved'}"]) == 0
+    make_data.write_xlsa17(tmp_path / "moved", features=2 * make_data.xlsa17_arrays()["features"] + 1)
+    message = failure(capsys, train_gan.COMMAND, given, f"--data.path={tmp_path / 'moved'}")
+    known = run.data.tags["data.digest"]
+    assert "moved" in message
+    assert f"allowed: {known}, that of the run that is resumed" in message
+
+
+def test_a_run_that_was_killed_before_it_began_is_ended_and_cannot_go_on(store, capsys):
+    run = store.create_run(store.get_experiment_by_name("tests").experiment_id, tags={"stage": "main"})
+    message = failure(capsys, main.COMMAND, f"--resume={run.info.run_id}")
+    assert "which was interrupted before it began; allowed: " in message
+    assert store.get_run(run.info.run_id).info.status == "KILLED"
 
 
 def test_main_needs_a_gan_and_says_so_before_it_trains_anything(store, capsys):
@@ -556,6 +574,63 @@ def test_what_the_server_cannot_store_fails_the_run_and_is_kept_here(remote, ser
     assert (run.folder / "gan.safetensors").read_text() == "hours of work"
     assert remote.get_run(run.run_id).info.status == "FAILED"
     shutil.rmtree(scratch)
+
+
+@contextlib.contextmanager
+def stopped(server_folder):
+    """Have the server's processes stand still, so that it takes requests and answers none."""
+    number = int((server_folder / "pid").read_text())
+    os.killpg(number, signal.SIGSTOP)
+    yield
+    os.killpg(number, signal.SIGCONT)
+
+
+def test_a_training_goes_on_while_the_server_is_away_and_sends_all_later(
+    remote, server_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(tracking, "SECONDS_OF_PATIENCE", 1)
+    monkeypatch.setattr(tracking, "SECONDS_OF_QUIET", 0.2)
+    with started(tmp_path) as run:
+        run.log({"gan/critic": 1.0}, 1)
+        with stopped(server_folder):
+            for epoch in (2, 3, 4):
+                (run.folder / f"gan-{epoch}").write_text("made meanwhile")
+                run.log({"gan/critic": float(epoch)}, epoch)
+        time.sleep(0.3)
+        run.log({"gan/critic": 5.0}, 5)
+        points = remote.get_metric_history(run.run_id, "gan/critic")
+        assert [(point.step, point.value) for point in points] == [(n, float(n)) for n in range(1, 6)]
+        assert {"gan-2", "gan-3", "gan-4"} <= set(files_of(remote, run.run_id))
+    assert remote.get_run(run.run_id).info.status == "FINISHED"
+    assert "warning: MLflow is away, logs wait: " in capsys.readouterr().err
+
+
+def test_a_training_goes_on_from_what_the_server_has_on_another_machine(remote, tmp_path, monkeypatch):
+    mlflow.set_experiment("moved")
+    flags = [*TINY, "--gan.epochs=4", "--gan.save.resume_every=1e-9"]
+    log, before = tracking.Run.log, tracking.tempfile.tempdir
+    monkeypatch.setattr(tracking.tempfile, "tempdir", str(tmp_path))
+
+    def interrupt(run, metrics, epoch):
+        log(run, metrics, epoch)
+        if "gan/critic" in metrics and epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tracking.Run, "log", interrupt)
+        assert launch(main.COMMAND, flags) == 130
+    assert list(tmp_path.iterdir()) == [], "nothing of it is left here"
+    child, parent = remote.search_runs([remote.get_experiment_by_name("moved").experiment_id])
+    assert (child.info.status, parent.info.status) == ("KILLED", "KILLED")
+    assert files_of(remote, child.info.run_id, "resume")
+    assert launch(main.COMMAND, [f"--resume={parent.info.run_id}"]) == 0
+    monkeypatch.setattr(tracking.tempfile, "tempdir", before)
+    runs = remote.search_runs([remote.get_experiment_by_name("moved").experiment_id])
+    assert sorted(run.data.tags["stage"] for run in runs) == ["generate", "main", "train_cls", "train_gan"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    points = remote.get_metric_history(child.info.run_id, "gan/critic")
+    assert [point.step for point in points] == [1, 2, 3, 4]
+    assert not files_of(remote, child.info.run_id, "resume")
 
 
 def test_the_whole_road_runs_against_a_server_and_can_be_built_upon(remote, capsys, tmp_path):

@@ -23,6 +23,7 @@ from cwgan.gan.checkpoint import (
     save_checkpoint,
 )
 from cwgan.gan.networks import Generator, Regressor, SoftmaxClassifier
+from cwgan.gan.players import load_optimizer, optimizer_tensors
 from cwgan.layers import flatten, nested
 
 
@@ -193,3 +194,53 @@ def test_what_was_made_from_another_split_is_refused_with_both_hashes(numbers: G
     hashes = f"found {other.split_hash}, made from numbers; allowed: {numbers.split_hash}, as in numbers"
     with pytest.raises(InputError, match=rf"gan\.safetensors: split: {hashes}"):
         check_same_split(path, describe(other), numbers)
+
+
+def test_any_flipped_byte_of_a_checkpoint_is_noticed(
+    tmp_path: Path, numbers: GzslDataset, rng: torch.Generator
+) -> None:
+    path = write(tmp_path / "r.safetensors", numbers, regressor=Regressor(128, 20, rng))
+    whole = path.read_bytes()
+    for place in [*range(0, len(whole), len(whole) // 97), len(whole) - 1]:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(InputError, match=r"r\.safetensors: \S+: found"):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(
+    tmp_path: Path, numbers: GzslDataset, rng: torch.Generator, value: float
+) -> None:
+    regressor = Regressor(128, 20, rng)
+    regressor.weight.data[3, 4] = value
+    path = write(tmp_path / "r.safetensors", numbers, regressor=regressor)
+    with pytest.raises(InputError, match=r"r\.safetensors: regressor\.weight: found NaN or infinity"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "tensor", "found"),
+    [
+        ("0.exp_avg", torch.zeros(3), r"torch.float32 of shape \(3,\); allowed: float32 of shape \(8, 5\)"),
+        ("1.exp_avg_sq", torch.zeros(8).long(), r"torch.int64 of shape \(8,\)"),
+        ("1.step", torch.zeros(2), r"torch.float32 of shape \(2,\); allowed: float32 of shape \(\)"),
+        ("0.step", None, "nothing"),
+        ("2.step", torch.zeros(()), "a tensor; allowed: no such one"),
+    ],
+)
+def test_an_optimizer_state_that_does_not_fit_is_refused_before_it_is_used(
+    tmp_path: Path, numbers: GzslDataset, key: str, tensor: torch.Tensor | None, found: str
+) -> None:
+    def make() -> torch.optim.Adam:
+        layer = torch.nn.Linear(5, 8)
+        optimizer = torch.optim.Adam(layer.parameters(), fused=True)
+        layer(torch.ones(1, 5)).sum().backward()
+        optimizer.step()
+        return optimizer
+
+    tensors = {**optimizer_tensors("optimizer", make()), f"optimizer.{key}": tensor}
+    path = tmp_path / "o.safetensors"
+    given = {name: value for name, value in tensors.items() if value is not None}
+    save_checkpoint(path, given, "gan", 1, {}, numbers)
+    with pytest.raises(InputError, match=rf"o\.safetensors: optimizer\.{key}: found {found}"):
+        load_optimizer(make(), load_checkpoint(path), "optimizer")

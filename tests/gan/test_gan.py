@@ -14,16 +14,8 @@ from cwgan.config import Config, GanConfig
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import load_checkpoint, save_checkpoint
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
-from cwgan.gan.training import (
-    Gan,
-    SeenRows,
-    _draw_batches,
-    build_gan,
-    critic_step,
-    generator_step,
-    scored_epochs,
-    train_gan,
-)
+from cwgan.gan.players import Gan, build_gan
+from cwgan.gan.training import SeenRows, _draw_batches, critic_step, generator_step, scored_epochs, train_gan
 
 SIZES = [(7, 5, 11, 6), (64, 20, 33, 17)]
 CONFIG = GanConfig(
@@ -289,7 +281,7 @@ def test_a_restored_training_goes_on_bit_for_bit_with_the_same_snapshots(tmp_pat
         {"features": torch.rand(30, 7), "attributes": torch.rand(6, 5)},
     )
     settings = to_dict(Config(gan=config))
-    save_checkpoint(path, first.tensors(), "gan", first.epoch, settings, tiny_dataset(**sizes))
+    save_checkpoint(path, first.tensors(), "gan", stop, settings, tiny_dataset(**sizes))
     resumed.restore(load_checkpoint(path))
     assert (resumed.epoch, list(resumed.earlier)) == (stop, list(range(1, 6))[:stop][-3:-1])
     list(train_gan(resumed, data))
