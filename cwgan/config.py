@@ -129,8 +129,10 @@ class GanConfig(Section, section="gan."):
     penalty_mixing: Literal["per_sample", "per_element"] = option(
         "per_sample", "one mixing weight of real and fake per row (WGAN-GP) or per entry (original code)"
     )
-    cycle_weight: float = option(0.01, "weight of the cycle term on seen classes (paper's beta)", at_least=0)
-    legacy_cycle: bool = option(False, "compare with the batch's first reconstruction, as the original code")
+    cycle_weight: float = option(0.0, "weight of the cycle term on seen classes (paper's beta)", at_least=0)
+    cycle_error: Literal["relative", "squared", "legacy"] = option(
+        "relative", "cycle term: error over the variance of attributes; the error; as the original code"
+    )
     unseen_cycle_weight: float = option(0.0, "weight of the cycle term on unseen classes", at_least=0)
     classification_weight: float = option(0.0, "weight of the monitor's cross-entropy (gamma)", at_least=0)
     snapshots: int = option(5, "mix rows of so many generators, the last and earlier ones", at_least=1)

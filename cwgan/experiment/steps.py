@@ -82,7 +82,7 @@ def train_and_draw(job: Job, files: Files) -> History:
 
     train(replace(job, log=log), files.get("pretrained"))
     if curves:
-        references = list_references(job.dataset, curves)
+        references = list_references(job.dataset, curves, job.config.gan.cycle_error)
         figures.draw_curves(job.folder / "training_curves.png", curves, references)
     return curves
 

@@ -22,15 +22,15 @@ CPU = torch.device("cpu")
 class Gan:
     """Both players, the pretrained networks, and everything else that a resumed training needs.
 
-    The pretrained networks are frozen. `rng` makes every random choice of the training, `epoch` is how many
-    epochs have been trained, and `earlier` holds copies of the generator after earlier epochs, on the CPU, by
-    epoch, oldest first. Within an epoch `batches` are the rows of the steps that are left of it, and `totals`
-    the sums of its terms so far.
+    The pretrained networks are frozen; without a cycle term there is no regressor. `rng` makes every random
+    choice of the training, `epoch` is how many epochs have been trained, and `earlier` holds copies of the
+    generator after earlier epochs, on the CPU, by epoch, oldest first. Within an epoch `batches` are the rows
+    of the steps that are left of it, and `totals` the sums of its terms so far.
     """
 
     generator: Generator
     critic: Critic
-    regressor: Regressor
+    regressor: Regressor | None
     monitor: SoftmaxClassifier
     config: GanConfig
     rng: torch.Generator
@@ -58,7 +58,8 @@ class Gan:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint must hold to continue bit for bit after a whole epoch."""
-        networks = {name: getattr(self, name) for name in ("generator", "critic", "regressor", "monitor")}
+        names = ("generator", "critic", *(["regressor"] if self.regressor else []), "monitor")
+        networks = {name: getattr(self, name) for name in names}
         earlier = {f"snapshot{place}": network for place, network in enumerate(self.earlier.values())}
         return {
             **module_tensors(**networks, **earlier),
@@ -107,7 +108,7 @@ def build_gan(
     attribute_size: int,
     config: GanConfig,
     rng: torch.Generator,
-    regressor: Regressor,
+    regressor: Regressor | None,
     monitor: SoftmaxClassifier,
     device: torch.device = CPU,
 ) -> Gan:
@@ -118,7 +119,8 @@ def build_gan(
     critic = Critic(feature_size, attribute_size, hidden, slope, rng)
     if device != CPU:
         rng = torch.Generator(device).manual_seed(rng.initial_seed())
-    return Gan(generator.to(device), critic.to(device), regressor.to(device), monitor.to(device), config, rng)
+    frozen = regressor.to(device) if regressor else None, monitor.to(device)
+    return Gan(generator.to(device), critic.to(device), *frozen, config, rng)
 
 
 def optimizer_tensors(name: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
