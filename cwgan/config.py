@@ -8,6 +8,7 @@ from typing import Literal
 
 from cwgan.errors import InputError
 from cwgan.options import Section, option
+from cwgan.photo_config import DescribeConfig, ExtractConfig
 
 BUILT_IN = "numbers"  # the data set that needs no files
 
@@ -233,3 +234,5 @@ class Config(Section):
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
+    describe: DescribeConfig = field(default_factory=DescribeConfig)

@@ -9,7 +9,9 @@ from cwgan.options import Section, option
 class ExtractConfig(Section, section="extract."):
     """The features of images."""
 
-    backbone: str = option("resnet101", "model of timm whose pooled features are taken, with its preprocessing")
+    backbone: str = option(
+        "resnet101", "model of timm whose pooled features are taken, with its preprocessing"
+    )
     weights: str = option("", "file of its weights, .pth or .safetensors; empty: from timm's hub")
     image_size: int = option(0, "images are brought to this size; 0: the model's own", unit="px", at_least=0)
     batch_size: int = option(32, "images per step", unit="images", at_least=1)

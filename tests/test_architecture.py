@@ -14,8 +14,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY_POINTS = sorted({path.stem for path in (ROOT / "entrypoints").glob("*.py")} - {"__init__"})
 FLOORS = (
-    {"cwgan", "config", "options", "command_line", "errors", "files", "progress", "machine"},
-    {"data"},
+    {"cwgan", "config", "photo_config", "options", "command_line", "errors", "files", "progress", "machine"},
+    {"data", "images"},
     {"gan"},
     {"scoring"},
     {"stages"},
@@ -28,12 +28,15 @@ FLOORS = (
 OWN_WALL = {
     "mlflow": {"cwgan.tracking", "cwgan.model.registry", "cwgan.model.answer"},
     "optuna": {"cwgan.search.study"},
+    "timm": {"cwgan.images.backbone"},
+    "torchvision": {"cwgan.images.backbone"},
+    "sentence_transformers": {"cwgan.images.texts"},
     "matplotlib": {"cwgan.stages.figures", "cwgan.stages.class_figures"},
 }
 LONG = {"cwgan.search.study", "cwgan.tracking"}
 """Files of more than 250 lines: each is the only one that knows its library."""
 
-SLOW = ("torch", "mlflow", "optuna", "matplotlib", "numpy", "sklearn")
+SLOW = ("torch", "timm", "sentence_transformers", "mlflow", "optuna", "matplotlib", "numpy", "sklearn")
 
 
 def room(module: str) -> str:

@@ -59,7 +59,9 @@ class Backbone:
             model = timm.create_model(name, pretrained=not weights, num_classes=0, **size)
         except Exception as error:  # the hub's clients raise many kinds
             found = f"weights of {name} that cannot be downloaded ({str(error).strip().splitlines()[0]})"
-            raise BackboneError("weights", found, "a connection to timm's hub, or a file of weights") from None
+            raise BackboneError(
+                "weights", found, "a connection to timm's hub, or a file of weights"
+            ) from None
         if weights:
             _load(model, Path(weights), name)
         tag = model.pretrained_cfg.get("tag") or ""

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,18 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from cwgan.command_line import Arguments
+from cwgan.config import Config
 from cwgan.errors import InputError
-from cwgan.files import open_hdf5, written_whole, write_text
-from cwgan.images.backbone import Backbone, BackboneError, Unreadable
-from cwgan.images.listing import KINDS, list_images
+from cwgan.files import write_text, written_whole
+from cwgan.images.listing import FEATURES_FILE, KINDS, list_images
 from cwgan.machine import find_device, set_up
 
-FEATURES_FILE, SKIPPED_FILE = "features.h5", "skipped.csv"
+try:
+    from cwgan.images.backbone import Backbone, BackboneError, Unreadable
+except ImportError as _error:
+    raise InputError("environment", "package", f"no {_error.name}", "pip install -e .[images]") from None
+
+SKIPPED_FILE = "skipped.csv"
 CHUNK = 1024  # rows copied at a time
 
 
@@ -35,18 +40,15 @@ def extract(arguments: Arguments, scratch: Path) -> None:
     config, out = arguments.config, Path(arguments.references["out"]).resolve()
     root, listed = list_images(Path(arguments.references["images"]).resolve())
     set_up(config.threads, config.precision)
-    options = config.extract
-    try:
-        device = find_device(config.device)
-        backbone = Backbone(options.backbone, options.weights, options.image_size, device)
-    except BackboneError as error:
-        raise InputError("configuration", f"extract.{error.args[0]}", *error.args[1:]) from None
+    options, backbone = config.extract, open_backbone(config)
     files = [root / name for name, _ in listed]
     print(f"{len(files)} images of {len({name for _, name in listed})} classes, {backbone.facts['backbone']}")
     facts = {**backbone.facts, "batch_size": options.batch_size, "files": _digest(files)}
     rows = _embed_all(out, facts, backbone, files, options.batch_size, options.workers)
     kept = ~np.isnan(rows[:, 0])
-    _report(out, [name for (name, _), is_kept in zip(listed, kept, strict=True) if not is_kept], root, backbone)
+    _report(
+        out, [name for (name, _), is_kept in zip(listed, kept, strict=True) if not is_kept], root, backbone
+    )
     missing = {name for _, name in listed} - {name for (_, name), is_kept in zip(listed, kept) if is_kept}
     for name in sorted(missing):
         raise InputError(root, f"class {name}", "no image that can be read", f"at least {KINDS}")
@@ -63,7 +65,20 @@ def extract(arguments: Arguments, scratch: Path) -> None:
     print(f"wrote {out / FEATURES_FILE}: {len(chosen)} rows of {rows.shape[1]} features")
 
 
-def embed_files(backbone: Backbone, files: Sequence[Path], batch_size: int, workers: int) -> Iterator[np.ndarray]:
+def open_backbone(config: Config, facts: Mapping[str, Any] | None = None, weights: str = "") -> Backbone:
+    """Return the backbone of the configuration, or the one that has the facts; InputError if there is none."""
+    options, device = config.extract, find_device(config.device)
+    try:
+        if facts:
+            return Backbone.again(facts, weights, device)
+        return Backbone(options.backbone, options.weights, options.image_size, device)
+    except BackboneError as error:
+        raise InputError("backbone", *error.args) from None
+
+
+def embed_files(
+    backbone: Backbone, files: Sequence[Path], batch_size: int, workers: int
+) -> Iterator[np.ndarray]:
     """Yield the features of one batch after another; the row of an unreadable image is NaN."""
     loader = DataLoader(_Images(backbone, files), batch_size, num_workers=workers)
     for images, is_readable in loader:

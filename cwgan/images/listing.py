@@ -9,6 +9,7 @@ import pandas as pd
 
 from cwgan.errors import InputError
 
+FEATURES_FILE = "features.h5"
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 KINDS = f"an image ({', '.join(ENDINGS)})"
 LAYOUT = "a folder with a folder of images per class, or a CSV file with the columns file and class"
