@@ -72,8 +72,9 @@ def load_hdf5(
     if 0 in (len(index["train"]), len(index["val"])):
         index["train"] = index["val"] = index["train"][:0]
     tensors = torch.from_numpy(features), torch.from_numpy(labels), to_float32(table)
-    facts = {"test_concealed": conceal_test, "backbone": backbone}
-    return GzslDataset(name, str(folder), *tensors, tuple(names), **index, **facts)
+    return GzslDataset(
+        name, str(folder), *tensors, tuple(names), **index, test_concealed=conceal_test, backbone=backbone
+    )
 
 
 def save_hdf5(dataset: GzslDataset, folder: Path) -> None:

@@ -54,7 +54,9 @@ class Backbone:
             known = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "resnet101, convnext_tiny"
             raise BackboneError("backbone", repr(name), f"a model of timm {timm.__version__}, as {known}")
         config = timm.get_pretrained_cfg(name)
-        size = {"img_size": image_size} if image_size and config and config.fixed_input_size else {}
+        size: dict[str, Any] = (
+            {"img_size": image_size} if image_size and config and config.fixed_input_size else {}
+        )
         try:
             model = timm.create_model(name, pretrained=not weights, num_classes=0, **size)
         except Exception as error:  # the hub's clients raise many kinds
@@ -64,10 +66,10 @@ class Backbone:
             ) from None
         if weights:
             _load(model, Path(weights), name)
-        tag = model.pretrained_cfg.get("tag") or ""
+        tag = getattr(config, "tag", None)
         wanted = {"input_size": (3, image_size, image_size)} if image_size else None
         preprocessing = resolve_model_data_config(model, args=wanted)
-        self.transform = create_transform(**preprocessing)
+        self.transform: Any = create_transform(**preprocessing)
         self.input_size: tuple[int, int, int] = tuple(preprocessing["input_size"])
         self.model, self.device = model.eval().requires_grad_(False).to(device), device
         self.facts: dict[str, Any] = {

@@ -49,9 +49,8 @@ def describe(arguments: Arguments, scratch: Path) -> None:
     labels = torch.tensor([place[name] for name in owners])
     splits = Path(given["splits"]).resolve() if "splits" in given else None
     index = _divide(names, files, labels, options, splits)
-    dataset = GzslDataset(
-        out.name, str(out), features, labels, attributes, tuple(names), **index, backbone=backbone
-    )
+    tensors = features, labels, attributes, tuple(names)
+    dataset = GzslDataset(out.name, str(out), *tensors, **index, backbone=backbone)  # type: ignore[arg-type]
     save_hdf5(dataset, out)
     chosen = {
         "seed": options.seed,
@@ -114,7 +113,7 @@ def make_attributes(table: pd.DataFrame, path: Path, encoder: str) -> Tensor:
 
 
 def _to_numbers(table: pd.DataFrame, path: Path) -> np.ndarray:
-    """Return numbers for numbers, yes and no; what is missing becomes the attribute's mean, with a warning."""
+    """Return numbers for numbers, yes and no; missing ones become their attribute's mean, with a warning."""
     texts = table.map(lambda text: WORDS.get(text.strip().casefold(), text.strip().casefold()))
     numbers, is_missing = texts.apply(pd.to_numeric, errors="coerce"), texts.isin(MISSING)
     numbers = numbers.astype(np.float64).where(np.isfinite(numbers.astype(np.float64)))
@@ -132,7 +131,7 @@ def _to_numbers(table: pd.DataFrame, path: Path) -> np.ndarray:
 def _divide(
     names: Sequence[str], files: Sequence[str], labels: Tensor, options: DescribeConfig, path: Path | None
 ) -> dict[str, Tensor]:
-    """Return the rows of every split: as a splits file names classes and files, the rest drawn by the seed."""
+    """Return the rows of every split: as a splits file names them, the rest drawn by the seed."""
     given = _read_splits(path, {"unseen": names, "validation": names, "test": files}) if path else {}
     rng, rows = torch.Generator().manual_seed(options.seed), torch.arange(len(labels))
     place = {name: number for number, name in enumerate(names)}

@@ -46,13 +46,10 @@ def extract(arguments: Arguments, scratch: Path) -> None:
     facts = {**backbone.facts, "batch_size": options.batch_size, "files": _digest(files)}
     rows = _embed_all(out, facts, backbone, files, options.batch_size, options.workers)
     kept = ~np.isnan(rows[:, 0])
-    _report(
-        out, [name for (name, _), is_kept in zip(listed, kept, strict=True) if not is_kept], root, backbone
-    )
-    missing = {name for _, name in listed} - {name for (_, name), is_kept in zip(listed, kept) if is_kept}
-    for name in sorted(missing):
-        raise InputError(root, f"class {name}", "no image that can be read", f"at least {KINDS}")
+    _report(out, [listed[row][0] for row in np.flatnonzero(~kept)], root, backbone)
     chosen = np.flatnonzero(kept)
+    for name in sorted({name for _, name in listed} - {listed[row][1] for row in chosen}):
+        raise InputError(root, f"class {name}", "no image that can be read", f"at least {KINDS}")
     with written_whole(out / FEATURES_FILE) as path, h5py.File(path, "w") as file:
         file["backbone"] = json.dumps(backbone.facts, sort_keys=True)
         file["files"] = np.array([listed[row][0].encode() for row in chosen])
@@ -66,7 +63,7 @@ def extract(arguments: Arguments, scratch: Path) -> None:
 
 
 def open_backbone(config: Config, facts: Mapping[str, Any] | None = None, weights: str = "") -> Backbone:
-    """Return the backbone of the configuration, or the one that has the facts; InputError if there is none."""
+    """Return the backbone of the configuration, or that of the facts; InputError if there is none."""
     options, device = config.extract, find_device(config.device)
     try:
         if facts:
@@ -115,8 +112,9 @@ def _embed_all(
     else:
         rows_file.unlink(missing_ok=True)
         write_text(facts_file, text)
-    speed = {"mininterval": 0.1 if sys.stderr.isatty() else 15.0, "unit": " images"}
-    with open(rows_file, "ab", buffering=0) as file, tqdm(total=len(files), initial=done, **speed) as bar:
+    seconds = 0.1 if sys.stderr.isatty() else 15.0
+    bar: tqdm = tqdm(total=len(files), initial=done, mininterval=seconds, unit=" images")
+    with open(rows_file, "ab", buffering=0) as file, bar:
         file.truncate(4 * width * done)
         for rows in embed_files(backbone, files[done:], batch_size, workers):
             file.write(rows.astype(np.float32).tobytes())

@@ -2,7 +2,7 @@
 
 It imports nothing of cwgan and no PyTorch, so that a server needs only the four packages below, and all that
 it knows is in one safetensors file, which `cwgan.stages.answers` writes; nothing is pickled. A model whose
-features were made of images answers from images in base64, too: `backbone.py`, which it carries, makes theirs.
+features were made of images answers from images in base64, too, by `backbone.py`, which it carries.
 
 A row x, in the units of the user's files, is scaled as the training rows were. Its logits, less the bias
 gamma where the class is seen, give the probabilities by softmax; of equal ones the unseen class comes first.
