@@ -60,7 +60,7 @@ class Backbone:
         try:
             model = timm.create_model(name, pretrained=not weights, num_classes=0, **size)
         except Exception as error:  # the hub's clients raise many kinds
-            found = f"weights of {name} that cannot be downloaded ({str(error).strip().splitlines()[0]})"
+            found = f"weights of {name} that cannot be downloaded ({_say(error)})"
             raise BackboneError(
                 "weights", found, "a connection to timm's hub, or a file of weights"
             ) from None
@@ -99,7 +99,7 @@ class Backbone:
             with Image.open(file) as image:
                 pixels: torch.Tensor = self.transform(ImageOps.exif_transpose(image).convert("RGB"))
         except Exception as error:  # Pillow raises many kinds for a damaged file
-            raise Unreadable(f"{type(error).__name__}: {error}") from None
+            raise Unreadable(_say(error)) from None
         return pixels
 
     @torch.inference_mode()
@@ -116,9 +116,10 @@ def _load(model: torch.nn.Module, path: Path, name: str) -> None:
     has beyond the model is the head, which is left out.
     """
     try:
+        path.open("rb").close()
         given = load_state_dict(str(path))
     except Exception as error:  # torch and safetensors raise many kinds for a damaged file
-        found = f"{path} ({str(error).strip().splitlines()[0]})"
+        found = f"{path} ({_say(error)})"
         raise BackboneError("weights", found, "a file of weights, .pth or .safetensors") from None
     wanted = model.state_dict()
     if not wanted.keys() <= given.keys() and len(wanted) <= len(given):
@@ -127,6 +128,10 @@ def _load(model: torch.nn.Module, path: Path, name: str) -> None:
     if not all(key in given and given[key].shape == value.shape for key, value in wanted.items()):
         raise BackboneError("weights", f"{path}, of another model", f"weights of {name}")
     model.load_state_dict({key: given[key] for key in wanted})
+
+
+def _say(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no reason').splitlines()[0]}"
 
 
 def _last(name: str) -> str:

@@ -15,7 +15,7 @@ from cwgan.config import DescribeConfig
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.views import hold_out
-from cwgan.errors import InputError
+from cwgan.errors import InputError, first_line
 from cwgan.files import dataset_of, open_hdf5, write_text
 from cwgan.images.listing import FEATURES_FILE, check_spelling, plain
 
@@ -39,11 +39,10 @@ def describe(arguments: Arguments, scratch: Path) -> None:
     table = read_descriptions(source)
     names = table.index.tolist()
     for name in sorted(set(owners) - set(names)):
-        near = {plain(other): other for other in names}.get(plain(name)) or difflib.get_close_matches(
-            name, names
-        )
+        same = [other for other in names if plain(other) == plain(name)]
+        near = ", ".join(same or difflib.get_close_matches(name, names)) or "none"
         allowed = f"a description of this class, which has images in {out / FEATURES_FILE}"
-        raise InputError(source, f"class {name!r}", f"nothing; nearest: {near or 'none'}", allowed)
+        raise InputError(source, f"class {name!r}", f"nothing; nearest: {near}", allowed)
     attributes = make_attributes(table, source, options.encoder)
     place = {name: number for number, name in enumerate(names)}
     labels = torch.tensor([place[name] for name in owners])
@@ -76,7 +75,7 @@ def read_descriptions(path: Path) -> pd.DataFrame:
             }
             table = pd.DataFrame.from_dict(entries, orient="index", dtype=str).fillna("")
     except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
-        found = f"unreadable ({str(error).splitlines()[0]})"
+        found = f"unreadable ({first_line(error)})"
         raise InputError(path, "file", found, LAYOUT) from None
     table.index = table.index.astype(str).str.strip()
     table.columns = table.columns.astype(str).str.strip()
@@ -161,7 +160,7 @@ def _read_splits(path: Path, known: Mapping[str, Sequence[str]]) -> dict[str, li
     try:
         given = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(path, "file", f"unreadable ({str(error).splitlines()[0]})", allowed) from None
+        raise InputError(path, "file", f"unreadable ({first_line(error)})", allowed) from None
     if not isinstance(given, dict) or not set(given) <= {*known, "seed"}:
         raise InputError(path, "splits", f"{given!r:.60}", allowed)
     given.pop("seed", None)

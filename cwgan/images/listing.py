@@ -50,7 +50,7 @@ def list_files(folder: Path) -> list[str]:
 
 
 def check_spelling(names: Iterable[str], where: object) -> None:
-    """Raise InputError if two names differ in nothing but case, spaces and punctuation."""
+    """Raise InputError if two names differ in nothing but case, spaces, underscores, hyphens, dots and apostrophes."""
     known: dict[str, str] = {}
     for name in names:
         if (other := known.setdefault(plain(name), name)) != name:
@@ -59,7 +59,7 @@ def check_spelling(names: Iterable[str], where: object) -> None:
 
 def plain(name: str) -> str:
     """Return what two spellings of a name have in common."""
-    return re.sub(r"[\W_]+", "", name).casefold() or name
+    return re.sub(r"[\s_.'-]+", "", name).casefold() or name
 
 
 def _read_table(path: Path) -> list[tuple[str, str]]:

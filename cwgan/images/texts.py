@@ -1,20 +1,24 @@
 """Texts become rows of numbers: by a model of sentence-transformers, or by an .onnx file without it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
+from cwgan.errors import InputError, first_line
+
+with suppress(ImportError):
+    import_module(
+        "cwgan.images.backbone"
+    )  # where torchvision is there, this makes sure that it can be imported
 try:
     import onnxruntime
     import transformers
     from sentence_transformers import SentenceTransformer
 except ImportError as _error:
-    from cwgan.errors import InputError
-
     raise InputError("environment", "package", f"no {_error.name}", "pip install -e .[text]") from None
-
-from cwgan.errors import InputError
 
 ALLOWED = "a model of sentence-transformers by name or folder, or an .onnx file beside its tokenizer.json"
 
@@ -26,7 +30,7 @@ def embed_texts(texts: Sequence[str], encoder: str) -> np.ndarray:
             return _embed_by_onnx(texts, Path(encoder))
         rows: np.ndarray = SentenceTransformer(encoder).encode(list(texts), show_progress_bar=False)
     except Exception as error:  # the hub's clients and the libraries raise many kinds
-        found = f"{encoder!r} ({str(error).strip().splitlines()[0]})"
+        found = f"{encoder!r} ({first_line(error)})"
         raise InputError("configuration", "describe.encoder", found, ALLOWED) from None
     return rows
 

