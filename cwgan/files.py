@@ -1,35 +1,111 @@
 """Files that are either whole or not there, and HDF5 files that are what they claim to be."""
 
 import hashlib
+import io
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+from safetensors import SafetensorError
 
-from cwgan.errors import InputError
+from cwgan.errors import InputError, WriteError, first_line
 
 DEFLATE_LIMIT = 1100  # bytes that a stored byte may unfold into; deflate reaches about 1,030
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`, renamed to it on success and removed on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary name beside `path`, renamed to it on success and removed on failure.
+
+    Once renamed, the file outlasts a loss of power. WriteError if it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        _sync(temporary)
         os.replace(temporary, path)
+        _sync(path.parent)
+    except WriteError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise _refuse(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with written_whole(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def create_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Yield a new HDF5 file to be filled; WriteError if it cannot be written."""
+    with _LastingFile(path, "w+") as raw:
+        try:
+            with h5py.File(raw, "w") as file:
+                yield file
+                raw.is_closing = True
+        finally:
+            if raw.error:
+                raise _refuse(path, raw.error)
+
+
+class _LastingFile(io.FileIO):
+    """A file that takes whatever HDF5 writes while it closes.
+
+    HDF5 cannot close a file that cannot be written, and brings the program down when that ends. So the first
+    error is kept here, and what follows it is let go.
+    """
+
+    error: OSError | None = None
+    is_closing = False
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data)
+        while left and not self.error:
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                self.error = error
+                if not self.is_closing:
+                    raise
+        return len(memoryview(data))
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+
+def _refuse(path: Path, error: Exception) -> WriteError:
+    reason = getattr(error, "strerror", None) or first_line(error)
+    return WriteError(f"{path}: cannot be written: {reason}")
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold what was written to a file, or the names in a folder."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def fingerprint(row: np.ndarray) -> bytes:

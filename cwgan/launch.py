@@ -1,13 +1,19 @@
 """What every entry point does alike: parse, import the work, open the MLflow run, and report errors."""
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from cwgan.command_line import Arguments, Command, parse
 from cwgan.errors import InputError, interruptible
+
+RESUME = {"resume": "id of an interrupted run of this command, which goes on where it was"}
+WAYS = "python -m entrypoints.{} --resume={}", "mlflow run . --env-manager local -e {} -P resume={}"
 
 
 def launch(command: Command, argv: list[str] | None = None) -> int:
@@ -24,37 +30,71 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
             # Asks for huge pages, see cwgan.machine; PyTorch looks only once.
             os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
             _work(command, flags, arguments)
-    except (InputError, FloatingPointError, OSError) as error:
+    except (InputError, FloatingPointError, OSError, MemoryError) as error:
         message = " ".join(str(error).splitlines())
         print(f"error: {message}", file=sys.stderr)
-        if "MLFLOW_RUN_ID" in os.environ:
+        if "MLFLOW_RUN_ID" in os.environ:  # no stage has opened it
             from cwgan import tracking
 
-            tracking.note_error(message)
+            tracking.note_refusal(command.name, message, getattr(error, "field", ""))
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    finally:
+        gc.enable()
     return 0
 
 
 def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
+    gc.disable()  # a ninth of the time: the imports below make millions of objects, which all stay
     from cwgan import tracking
+    from cwgan.experiment import resume
+    from cwgan.machine import memory_counted
     from cwgan.stages.job import read_config
 
     module, _, function = command.work.partition(":")
     work: Any = getattr(import_module(module), function)
-    with tracking.session() as scratch:
+    with memory_counted(), tracking.session() as scratch:
+        gc.freeze()
+        gc.enable()
         if not command.opens_run:
             work(arguments, scratch)
             return
-        given = arguments.references
+        given, begun = dict(arguments.references), None
+        way = WAYS["MLFLOW_RUN_ID" in os.environ]
+        if reference := given.pop("resume", ""):
+            begun = resume.find_begun(reference, command, scratch)
+            given = {**begun.references, **given}
+            arguments = parse(command, flags, begun.config)
+            begun.check(arguments.config)
+            tracking.adopt(begun.run_id, "resumed")
         files = {name: Path(value) for name, value in given.items()}
         for name in command.artifacts.keys() & given.keys():
             files[name] = tracking.resolve(given[name], command.artifacts[name], name, scratch)
-        if command.inherits in files:
+        if command.inherits in files and not begun:
             arguments = parse(command, flags, read_config(files[command.inherits]))
-        references = {**arguments.layers, **given}
-        with tracking.run(command.name, arguments.config, command.sections, references, scratch) as run:
-            work(run, arguments.config, files)
+        config, run_id = arguments.config, begun.run_id if begun else ""
+        told = {name: value for name, value in arguments.given.items() if name != "resume"}
+        opened = tracking.run(command.name, config, command.sections, told, scratch, resume=run_id)
+        with _told_how_to_resume(command, opened, way) as run:
+            work(run, config, files)
         print(f"{command.name} run {run.run_id} in {tracking.store_uri()}")
+
+
+@contextmanager
+def _told_how_to_resume(command: Command, opened: AbstractContextManager[Any], way: str) -> Iterator[Any]:
+    """Open a run; say when it begins, and when it is interrupted or lacks disk or store, how it goes on."""
+    again = ""
+    try:
+        with opened as run:
+            if "resume" in command.references:
+                again = f"to go on with it: {way.format(command.name, run.run_id)}"
+                print(f"run {run.run_id}; {again}", flush=True)
+            yield run
+    except (InputError, FloatingPointError):  # it would come to the same
+        raise
+    except BaseException:
+        if again:
+            print(again, file=sys.stderr)
+        raise

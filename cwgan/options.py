@@ -21,6 +21,12 @@ def option(default: Any, help: str, *, unit: str = "", **bounds: float) -> Any:
     return field(default=default, metadata=metadata)
 
 
+def check_text(where: str, field: str, text: str) -> None:
+    """Refuse text that neither files nor databases take: zero characters, and bytes that are not UTF-8."""
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InputError(where, field, repr(text), "text in UTF-8 without zero characters")
+
+
 @dataclass(frozen=True)
 class Section:
     """A group of parameters; checks, when it is made, that every value is finite and in its range."""
@@ -36,6 +42,9 @@ class Section:
             value, bounds = getattr(self, item.name), item.metadata.get("range", {})
             numbers = value if isinstance(value, list) else [value]
             allowed = " and ".join(f"{word.replace('_', ' ')} {bound}" for word, bound in bounds.items())
+            for text in numbers:
+                if isinstance(text, str):
+                    check_text("configuration", f"{self.section}{item.name}", text)
             if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
                 allowed = "a finite number"
             elif all(COMPARISONS[word](number, bounds[word]) for word in bounds for number in numbers):

@@ -3,13 +3,16 @@
 import sys
 
 from cwgan.command_line import STAGE_SECTIONS, Command
-from cwgan.launch import launch
+from cwgan.launch import RESUME, launch
 
 COMMAND = Command(
     "main",
     "Train the GAN, generate features of the unseen classes, train one classifier over all and score it.",
     STAGE_SECTIONS,
-    {"pretrained": "run id or checkpoint of what monitor.train=false or regressor.train=false leaves out"},
+    {
+        "pretrained": "run id or checkpoint of what monitor.train=false or regressor.train=false leaves out",
+        **RESUME,
+    },
     config="numbers",
     work="cwgan.experiment.side_by_side:run_main",
     artifacts={"pretrained": "pretrained.safetensors"},

@@ -3,7 +3,7 @@
 import sys
 
 from cwgan.command_line import STAGE_SECTIONS, Command
-from cwgan.launch import launch
+from cwgan.launch import RESUME, launch
 
 COMMAND = Command(
     "train_gan",
@@ -11,12 +11,11 @@ COMMAND = Command(
     STAGE_SECTIONS,
     {
         "pretrained": "run id or checkpoint of what monitor.train=false or regressor.train=false leaves out",
-        "resume": "run id or GAN checkpoint to continue to gan.epochs; its configuration is inherited",
+        **RESUME,
     },
-    inherits="resume",
     config="numbers",
     work="cwgan.experiment.steps:train_gan",
-    artifacts={"pretrained": "pretrained.safetensors", "resume": "gan.safetensors"},
+    artifacts={"pretrained": "pretrained.safetensors"},
 )
 
 if __name__ == "__main__":

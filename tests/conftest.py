@@ -25,6 +25,7 @@ LONGEST = (
     "test_deploy",
     "test_images",
     "test_tracking",
+    "test_interrupted",
     "test_study",
     "test_same_bits",
     "test_experiments",

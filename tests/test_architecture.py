@@ -14,7 +14,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY_POINTS = sorted({path.stem for path in (ROOT / "entrypoints").glob("*.py")} - {"__init__"})
 FLOORS = (
-    {"cwgan", "config", "photo_config", "options", "command_line", "errors", "files", "progress", "machine"},
+    {"cwgan", "config", "options", "command_line", "layers", "errors", "files", "pages", "progress"}
+    | {"machine", "photo_config"},
     {"data", "images"},
     {"gan"},
     {"scoring"},
@@ -26,15 +27,18 @@ FLOORS = (
 """The rooms of each floor, the lowest first; a package is one room."""
 
 OWN_WALL = {
-    "mlflow": {"cwgan.tracking", "cwgan.model.registry", "cwgan.model.answer"},
+    "mlflow": {
+        *(f"cwgan.tracking.{name}" for name in ("opening", "record", "references", "store")),
+        *("cwgan.model.registry", "cwgan.model.answer"),
+    },
     "optuna": {"cwgan.search.study"},
     "timm": {"cwgan.images.backbone"},
     "torchvision": {"cwgan.images.backbone"},
     "sentence_transformers": {"cwgan.images.texts"},
     "matplotlib": {"cwgan.stages.figures", "cwgan.stages.class_figures"},
 }
-LONG = {"cwgan.search.study", "cwgan.tracking"}
-"""Files of more than 250 lines: each is the only one that knows its library."""
+LONG = {"cwgan.search.study"}
+"""Files of more than 250 lines: this is the only one that knows Optuna."""
 
 SLOW = ("torch", "timm", "sentence_transformers", "mlflow", "optuna", "matplotlib", "numpy", "sklearn")
 
@@ -101,7 +105,7 @@ def test_an_entry_point_is_a_declaration_that_imports_no_other(name):
     assert len((ROOT / "entrypoints" / f"{name}.py").read_text().splitlines()) <= 40
 
 
-def test_no_file_is_longer_than_250_lines_but_the_two_walls():
+def test_no_file_is_longer_than_250_lines_but_the_wall_to_optuna():
     paths = {module: ROOT / f"{module.replace('.', '/')}.py" for module in MODULES}
     lines = {module: len(path.read_text().splitlines()) for module, path in paths.items() if path.is_file()}
     assert {module for module, count in lines.items() if count > 250} <= LONG

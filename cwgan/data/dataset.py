@@ -170,6 +170,8 @@ class GzslDataset:
                 continue
             if bad := torch.nonzero(~torch.isfinite(matrix).all(dim=1)).flatten().tolist():
                 yield field, f"NaN or infinity in {len(bad)} rows, first row {bad[0] + 1}", "finite numbers"
+        if (self.attributes == self.attributes[0]).all():
+            yield "attributes", "the same for all classes", "different ones, which tell classes apart"
 
 
 def binarize(

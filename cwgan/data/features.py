@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cwgan.data.hdf5 import GROUPS
-from cwgan.data.xlsa17 import load_matlab
+from cwgan.data.matlab import load_matlab
 from cwgan.errors import InputError
 from cwgan.files import dataset_of, open_hdf5
 

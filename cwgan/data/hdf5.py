@@ -19,7 +19,7 @@ from torch import Tensor
 from cwgan.data.dataset import GzslDataset, binarize
 from cwgan.data.xlsa17 import load_attributes, to_float32, to_zero_based
 from cwgan.errors import InputError
-from cwgan.files import dataset_of, fingerprint, open_hdf5, written_whole
+from cwgan.files import create_hdf5, dataset_of, fingerprint, open_hdf5, written_whole
 
 ROWS_FILE, CLASSES_FILE = "data.h5", "knn.h5"
 TEST_GROUPS = {"test_seen": "test/seen", "test_unseen": "test/unseen"}
@@ -82,10 +82,10 @@ def save_hdf5(dataset: GzslDataset, folder: Path) -> None:
     seen, unseen = dataset.seen_classes, dataset.unseen_classes
     domains = {"openset": torch.arange(dataset.class_count), "openval": seen, "zsl": unseen}
     with written_whole(folder / ROWS_FILE) as rows_path, written_whole(folder / CLASSES_FILE) as classes_path:
-        with h5py.File(classes_path, "w") as file:
+        with create_hdf5(classes_path) as file:
             for domain, classes in domains.items():
                 _write_classes(file.create_group(domain), dataset, classes)
-        with h5py.File(rows_path, "w") as file:
+        with create_hdf5(rows_path) as file:
             file["name"] = dataset.name
             if dataset.backbone:
                 file["backbone"] = dataset.backbone

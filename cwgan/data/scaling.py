@@ -9,6 +9,8 @@ from torch import Tensor
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 
+SMALLEST = 1e-15  # difference of attributes between classes
+
 
 def scale(dataset: GzslDataset, scaling: str, attribute_norm: float) -> GzslDataset:
     """Return the data set with its features and attributes scaled; itself where nothing is asked for.
@@ -34,6 +36,10 @@ def scale(dataset: GzslDataset, scaling: str, attribute_norm: float) -> GzslData
         if (seen == seen[0]).all():
             found, allowed = "the same for all seen classes", "different ones, or data.attribute_norm=0"
             raise InputError(dataset.source, "attributes", found, allowed)
+        largest = (seen - seen.mean(0)).abs().max().item()
+        if not SMALLEST < largest < 1 / SMALLEST:  # their squares leave float32
+            allowed = f"{SMALLEST} to {1 / SMALLEST:.0e}, which other units bring about"
+            raise InputError(dataset.source, "attributes", f"differences of {largest:.3g}", allowed)
         attributes = scale_attributes(attributes, seen, attribute_norm)
     if features is dataset.features and attributes is dataset.attributes:
         return dataset

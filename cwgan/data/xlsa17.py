@@ -4,13 +4,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
-import scipy.io
 import torch
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.matlab import load_matlab
 from cwgan.errors import InputError
 
 FEATURES_FILE, SPLITS_FILE = "res101.mat", "att_splits.mat"
@@ -116,7 +115,7 @@ def to_float32(values: np.ndarray) -> Tensor:
     """Return numbers as a float32 tensor, without a copy where they are contiguous float32 already."""
     # What float32 cannot hold becomes an infinity, which GzslDataset refuses.
     with np.errstate(over="ignore"):
-        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+        return torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
 
 
 def _simplify(name: str) -> str:
@@ -132,26 +131,3 @@ def _read_class_names(splits: dict[str, Any], path: Path) -> list[str] | None:
         if len(name) != 1 or not isinstance(name[0], str):
             raise InputError(path, "allclasses_names", f"{name} as a name", "one text per class")
     return [name[0].strip() for name in names]
-
-
-def load_matlab(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Read keys of a MATLAB file; all but the class names must be arrays of numbers."""
-    if not path.is_file():
-        raise InputError(path, "file", "nothing there", f"a MATLAB file with {', '.join(required)}")
-    try:
-        with open(path, "rb") as file:
-            content = scipy.io.loadmat(file, variable_names=required + optional)
-    except Exception as error:  # scipy raises many kinds for a damaged file
-        is_hdf5 = not isinstance(error, OSError) and h5py.is_hdf5(path)
-        found = "MATLAB version 7.3 or other HDF5" if is_hdf5 else f"unreadable ({error})"
-        allowed = "a whole MATLAB file of version 7 or older; in MATLAB, save with the option '-v7'"
-        raise InputError(path, "file", found, allowed) from None
-    for key in required:
-        if key not in content:
-            raise InputError(path, key, "nothing there", f"all of {', '.join(required)}")
-    for key, value in content.items():
-        if key in required + optional and key != "allclasses_names":
-            kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
-            if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
-                raise InputError(path, key, kind, "an array of numbers")
-    return content

@@ -5,18 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
+from textwrap import shorten
 from typing import Any
 
 from cwgan import tracking
-from cwgan.command_line import Arguments, flatten, override, read_layer
+from cwgan.command_line import Arguments, override
 from cwgan.errors import InputError
 from cwgan.experiment.road import say_where, show_table
+from cwgan.layers import flatten, read_layer
 from cwgan.scoring.comparison import format_table, format_value, split_protocols, tabulate_scores
 from cwgan.scoring.sign_test import compare_classes
 from cwgan.stages.class_figures import Difference, draw_comparison
 from cwgan.stages.results import read_classes, write_table
 
 NOT_COMPARED = ("run_name", "experiment", "threads")  # settings that say nothing of the model
+LONGEST_NAME = 24  # in the heads of tables
 MEASURES = ("seen", "unseen", "unseen among unseen")
 LEGEND = """How many classes have a higher, a lower and the same accuracy as in A, and p of a sign test over
 those that differ: how likely so uneven a division would be if neither run were better. It is about these
@@ -95,7 +98,8 @@ def read_run(letter: str, reference: str, scratch: Path) -> Scored:
         measure: {name: value for name, value in each.items() if value is not None}
         for measure, each in measured.items()
     }
-    title = " ".join([letter, tracking.find_name(reference) or Path(reference).name])
+    name = shorten(tracking.find_name(reference) or Path(reference).name, LONGEST_NAME, placeholder=" ...")
+    title = f"{letter} {name}"
     return Scored(title, facts, flatten(read_layer(layer)), scores, classes)
 
 

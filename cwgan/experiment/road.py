@@ -1,28 +1,27 @@
 """The whole road: train the GAN, generate, train and score the final classifier; a child run per stage."""
 
-import shlex
-import shutil
-import sys
+import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import mean
+from typing import Any
 
-from cwgan import tracking
+from cwgan import pages, tracking
 from cwgan.command_line import STAGE_SECTIONS, override
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.experiment import steps
 from cwgan.experiment.steps import Files
-from cwgan.files import write_text
+from cwgan.files import copy_file, write_text
 from cwgan.gan.training import count_epoch_steps
-from cwgan.scoring.comparison import format_table, split_protocols, tabulate_scores
+from cwgan.scoring.comparison import format_headline, format_table, split_protocols, tabulate_scores
 from cwgan.scoring.selection import Choice, History, choose, final_half, validation_half
-from cwgan.stages.classify import pick_headline, score_generators
+from cwgan.stages.classify import drop_raw, pick_headline, score_generators
 from cwgan.stages.figures import draw_selection
-from cwgan.stages.job import GAN_FILE, Job, read_data, view_data
+from cwgan.stages.job import GAN_FILE, RESULTS_FILE, SYNTHETIC_FILE, Job, read_data, view_data
+from cwgan.stages.needs import check_rows
 from cwgan.tracking import Run
 
 GATHERED = (".png", ".json", ".csv")  # kinds of files of the stages that are copied to their parent run
@@ -43,7 +42,8 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
     selected = {**choice.scores, "selected_epoch": float(choice.epoch)}
     run.log_scores(selected)
     scores = {**selected, **_run_stages(run, final_half(config, choice), files, selected)}
-    show_table(run, "selection.md", tabulate_scores(f"epoch {choice.epoch}", split_protocols(scores)))
+    table = tabulate_scores(f"epoch {choice.epoch}", split_protocols(scores))
+    show_table(run, "selection.md", table, format_headline(scores))
     return scores
 
 
@@ -51,25 +51,38 @@ def _select(run: Run, config: Config, files: Files) -> tuple[Config, Choice]:
     """Score divisions of the seen classes; return the configuration with nothing open, and the choice."""
     folds = [*range(1, config.folds + 1)] if config.folds > 1 else [0]
     whole = read_data(validation_half(config))
-    config, without_gan = _score_without_gan(run, config, folds, whole)
+    if (begun := run.remember("digest", lambda: whole.digest)) != whole.digest:
+        raise InputError(whole.source, "digest", whole.digest, f"{begun}, that of the run that is resumed")
+    score = partial(_score_without_gan, run, config, folds, whole)
+    chosen, without_gan = run.remember("without a GAN", score)
+    config = override(config, chosen)
     histories, lengths = list[History](), list[int]()
-    for place, (fold, scores) in enumerate(zip(folds, without_gan, strict=True), start=1):
-        half = validation_half(config, fold)
-        title = f"select {fold}" if fold else "select"
-        with tracking.run(title, half, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
-            job = steps.make_job(child, half, view_data(half, whole))
-            print(f"\nselect, division {place} of {len(folds)}: {job.dataset.summarize()}")
-            histories.append(steps.score_history(job, files, scores))
-            lengths.append(count_epoch_steps(half.gan, len(job.dataset.trainval)))
+    for fold, scores in zip(folds, without_gan, strict=True):
+        half, title = validation_half(config, fold), f"select {fold}" if fold else "select"
+        work = partial(_score_fold, run, title, half, whole, files, scores)
+        history, length = run.remember(title, work)
+        histories.append(history)
+        lengths.append(length)
     choice = choose(histories, round(mean(lengths)))
     draw_selection(run.folder / "selection.png", histories, choice)
     return config, choice
 
 
+def _score_fold(
+    run: Run, title: str, half: Config, whole: GzslDataset, files: Files, scores: Mapping[str, float]
+) -> tuple[History, int]:
+    """Train and score a GAN on one division, in a child run; return its history and the steps of an epoch."""
+    with tracking.run(title, half, STAGE_SECTIONS, {}, run.scratch, within=run) as child:
+        job = steps.make_job(child, half, view_data(half, whole))
+        print(f"\n{title}: {job.dataset.summarize()}")
+        history = steps.score_history(job, files, scores)
+        return history, count_epoch_steps(half.gan, len(job.dataset.trainval))
+
+
 def _score_without_gan(
     run: Run, config: Config, folds: Sequence[int], whole: GzslDataset
-) -> tuple[Config, list[dict[str, float]]]:
-    """Return the configuration with open parameters of highest mean AUSUC without a GAN, and the scores then.
+) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """Return what open parameters are of highest mean AUSUC with, without a GAN, and the scores then.
 
     There is a set of scores for each division, empty where nothing is open and `generate.source` needs none.
     """
@@ -84,41 +97,33 @@ def _score_without_gan(
     }
     tried = {name: values for name, values in TRIED.items() if is_open[name]}
     if not tried and config.generate.source == "gan":
-        return config, [{} for _ in folds]
-    config = override(config, {name: values[0] for name, values in tried.items()})
-    scores = score(config)
+        return {}, [{} for _ in folds]
+    chosen: dict[str, Any] = {name: values[0] for name, values in tried.items()}
+    scores = score(override(config, chosen))
     for name, values in tried.items():
         areas = {values[0]: mean(each["val_AUSUC"] for each in scores)}
         for value in values[1:]:
-            other = override(config, {name: value})
-            found = score(other)
+            found = score(override(config, {**chosen, name: value}))
             areas[value] = mean(each["val_AUSUC"] for each in found)
             if max(areas, key=lambda each: areas[each]) != value:
                 break
-            config, scores = other, found
+            chosen[name], scores = value, found
         run.log_scores({f"{name}/{value}/val_AUSUC": area for value, area in areas.items()})
         shown = ", ".join(f"{value} {100 * area:.1f} %" for value, area in areas.items())
         print(f"{name}: AUSUC on validation classes without a GAN: {shown}")
-    return config, scores
+    return chosen, scores
 
 
-def show_table(run: Run, name: str, table: str) -> None:
-    """Write a Markdown table to a run's folder, show it at the head of the run's page, and print it."""
+def show_table(run: Run, name: str, table: str, headline: str = "") -> None:
+    """Write a Markdown table to a run's folder, print it, and show it on the run's page, below a headline."""
     write_text(run.folder / name, table)
-    run.describe(table)
+    run.describe(f"{headline}\n\n{table}".strip())
     print(f"\n{table}")
 
 
 def say_where(run: Run) -> None:
     """Print how to look at a run."""
-    store, page = tracking.store_uri(), f"#/experiments/{run.experiment_id}/runs/{run.run_id}"
-    if store.startswith("http"):
-        print(f"Curves and pictures: {store}/{page}")
-    else:
-        # With its folder, as the shell that `make demo` was typed into may not know the environment.
-        mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
-        print(f"Curves and pictures: {mlflow} ui --backend-store-uri {shlex.quote(store)}")
-        print(f"          then open: http://127.0.0.1:5000/{page}")
+    print(pages.describe_place(tracking.store_uri(), run.experiment_id, run.run_id))
 
 
 def _run_stages(
@@ -133,30 +138,43 @@ def _run_stages(
         raise InputError("configuration", "gan.train", "false", allowed)
     began = time.perf_counter()
     dataset = steps.open_job(run, config).dataset
-    seconds = {"load data": time.perf_counter() - began}
+    check_rows(config, dataset)  # here, before the GAN is trained
+    seconds = {"load_data": time.perf_counter() - began}
 
-    @contextmanager
-    def open_stage(stage: str, sections: Sequence[str]) -> Iterator[Job]:
-        began = time.perf_counter()
-        with tracking.run(stage, config, sections, {}, run.scratch, is_child=True) as child:
-            yield steps.make_job(child, config, dataset)
-            for path in child.folder.iterdir():
-                if path.suffix in GATHERED:
-                    shutil.copyfile(path, run.folder / path.name)
-        seconds[stage] = time.perf_counter() - began
+    def run_stage(stage: str, sections: Sequence[str], work: Callable[[Job], object]) -> str:
+        """Do the work of a stage in a child run, if it was not done before; return the run's id."""
 
-    gan_file = None
+        def do() -> dict[str, Any]:
+            began = time.perf_counter()
+            with tracking.run(stage, config, sections, {}, run.scratch, within=run) as child:
+                work(steps.make_job(child, config, dataset))
+                for path in child.folder.iterdir():
+                    if path.suffix in GATHERED:
+                        copy_file(path, run.folder / path.name)
+            return {"run": child.run_id, "seconds": time.perf_counter() - began}
+
+        done = run.remember(stage, do)
+        seconds[stage] = done["seconds"]
+        return str(done["run"])
+
+    find = partial(tracking.find_file, scratch=run.scratch)
+    gan = ""
     if config.generate.source != "means":
-        with open_stage("train_gan", STAGE_SECTIONS) as job:
-            steps.train_and_draw(job, files)
-            gan_file = job.folder / GAN_FILE
-    with open_stage("generate", ("data", "generate")) as job:
-        synthetic_file = steps.generate_and_draw(job, gan_file)
-    with open_stage("train_cls", ("data", "classifier")) as job:
-        scores = steps.train_and_log(job, synthetic_file, selected)
-    run.log_scores({**scores, **{f"seconds/{name}": value for name, value in seconds.items()}})
+        gan = run_stage("train_gan", STAGE_SECTIONS, lambda job: steps.train_and_draw(job, files))
+
+    def generate(job: Job) -> None:
+        steps.generate_and_draw(job, find(gan, GAN_FILE) if gan else None)
+
+    synthetic = run_stage("generate", ("data", "generate"), generate)
+
+    def classify(job: Job) -> None:
+        steps.train_and_log(run, job, find(synthetic, SYNTHETIC_FILE), selected)
+
+    classifier = run_stage("train_cls", ("data", "classifier"), classify)
+    scores = drop_raw(json.loads(find(classifier, RESULTS_FILE).read_text())["scores"])
+    run.log_scores({f"seconds/{name}": value for name, value in seconds.items()})
     shown = pick_headline(scores)
     table = format_table([dataset.name, *shown], [["%", *(f"{100 * value:.1f}" for value in shown.values())]])
     times = ", ".join(f"{key} {value:.1f}" for key, value in seconds.items())
-    show_table(run, "summary.md", f"{table}\n{LEGEND}\nSeconds: {times}.\n")
+    show_table(run, "summary.md", f"{table}\n{LEGEND}\nSeconds: {times}.\n", format_headline(scores))
     return scores

@@ -1,6 +1,7 @@
 """Several roads under one run: over seeds, over variants, and over divisions of the classes."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 
 from cwgan import tracking
@@ -10,6 +11,7 @@ from cwgan.experiment.road import run_road, say_where, show_table
 from cwgan.experiment.steps import Files
 from cwgan.scoring.comparison import (
     Scores,
+    format_headline,
     list_variants,
     split_protocols,
     spread,
@@ -30,20 +32,31 @@ def run_seeds(run: Run, name: str, config: Config, seeds: Sequence[int], files: 
     for seed in seeds:
         seeded = override(config, {"seed": seed, "seeds": [], "variants": [], "divisions": []})
         title = f"{name} seed {seed}".strip()
-        with tracking.run(title, seeded, STAGE_SECTIONS, {}, run.scratch, is_child=True) as child:
-            scores.append(run_road(child, seeded, files))
+        scores.append(run.remember(title, partial(_run_seed, run, title, seeded, files)))
+    return scores
+
+
+def _run_seed(run: Run, title: str, config: Config, files: Files) -> Scores:
+    with tracking.run(title, config, STAGE_SECTIONS, {}, run.scratch, within=run) as child:
+        scores = run_road(child, config, files)
+    run.take_data(child)
     return scores
 
 
 def run_main(run: Run, config: Config, files: Files) -> None:
     """Go the whole road once, or once per seed, and print where to look."""
-    if config.seeds:
-        spreads = spread(run_seeds(run, "", config, config.seeds, files))
+    if len(config.seeds) > 1:
+        found = run_seeds(run, run.references.get("variant", ""), config, config.seeds, files)
+        spreads = spread(found)
         run.log_scores(to_metrics(spreads))
         rows = split_protocols(spreads)
-        show_table(run, "summary.md", tabulate_scores(f"{len(config.seeds)} seeds", rows))
+        bars = {f"seed {seed}": spread([scores]) for seed, scores in zip(config.seeds, found, strict=True)}
+        draw_variants(run.folder / "seeds.png", bars)
+        title = f"{len(config.seeds)} seeds"
+        show_table(run, "summary.md", tabulate_scores(title, rows), format_headline(spreads))
     else:
-        run_road(run, config, files)
+        seed = {"seed": config.seeds[0], "seeds": []} if config.seeds else {}
+        run_road(run, override(config, seed), files)
     say_where(run)
 
 
@@ -61,7 +74,9 @@ def run_ablation(run: Run, config: Config, files: Files) -> None:
         run.log_scores(to_metrics(spreads[variant], f"{variant}/"))
     rows = {variant: row for variant, each in spreads.items() for row in split_protocols(each).values()}
     draw_variants(run.folder / "ablation.png", spreads)
-    head = f"{len(seeds)} seeds" if len(divisions) == 1 else f"{len(divisions)} divisions, {len(seeds)} seeds"
+    counted = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+    head = counted if len(divisions) == 1 else f"{len(divisions)} divisions, {counted}"
     show_table(
         run, "ablation.md", "\n".join(filter(None, [tabulate_scores(head, rows), tabulate_pairs(found)]))
     )
+    say_where(run)

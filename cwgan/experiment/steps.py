@@ -1,6 +1,7 @@
 """One stage in an MLflow run: what train_gan, generate, train_cls, evaluate and prepare do."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cwgan.command_line import override
@@ -10,6 +11,7 @@ from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import IMAGE_SHAPE
 from cwgan.errors import InputError
 from cwgan.model import registry
+from cwgan.scoring.comparison import format_headline
 from cwgan.scoring.confusion import find_confused_pairs
 from cwgan.scoring.evaluation import Evaluation
 from cwgan.scoring.selection import History
@@ -33,7 +35,7 @@ def open_job(run: Run, config: Config) -> Job:
 def make_job(run: Run, config: Config, dataset: GzslDataset) -> Job:
     """Record a data set in a run, and return the job that works there."""
     run.log_dataset(dataset)
-    return Job(config, dataset, run.folder, run.log)
+    return Job(config, dataset, run.folder, run.log, run.is_resumed)
 
 
 def train_gan(run: Run, config: Config, files: Files) -> None:
@@ -45,12 +47,14 @@ def generate_rows(run: Run, config: Config, files: Files) -> None:
 
 
 def train_cls(run: Run, config: Config, files: Files) -> None:
-    show(train_and_log(open_job(run, config), files["synthetic"]))
+    show(run, train_and_log(run, open_job(run, config), files["synthetic"]))
 
 
 def evaluate(run: Run, config: Config, files: Files) -> None:
     job = open_job(run, config)
-    show(report(job, classify.evaluate_classifier(job, files["classifier"])))
+    scores = report(job, classify.evaluate_classifier(job, files["classifier"]))
+    run.log_scores(scores)
+    show(run, scores)
 
 
 def prepare(run: Run, config: Config, files: Files) -> None:
@@ -66,9 +70,8 @@ def prepare(run: Run, config: Config, files: Files) -> None:
 
 def train_and_draw(job: Job, files: Files) -> History:
     """Train the GAN, draw its curves, and return them."""
-    fits_both = job.config.monitor.train and job.config.regressor.train
-    if "pretrained" in files and ("resume" in files or fits_both):
-        allowed = "monitor.train=false or regressor.train=false beside it, and no resume"
+    if "pretrained" in files and job.config.monitor.train and job.config.regressor.train:
+        allowed = "monitor.train=false or regressor.train=false beside it"
         raise InputError("--pretrained", "use", "nothing to supply", allowed)
     curves: dict[str, list[tuple[int, float]]] = {}
 
@@ -77,7 +80,7 @@ def train_and_draw(job: Job, files: Files) -> History:
         for name, value in metrics.items():
             curves.setdefault(name, []).append((epoch, value))
 
-    train(Job(job.config, job.dataset, job.folder, log), files.get("pretrained"), files.get("resume"))
+    train(replace(job, log=log), files.get("pretrained"))
     if curves:
         references = list_references(job.dataset, curves)
         figures.draw_curves(job.folder / "training_curves.png", curves, references)
@@ -104,11 +107,12 @@ def generate_and_draw(job: Job, gan_file: Path | None) -> Path:
 
 
 def train_and_log(
-    job: Job, synthetic_file: Path, selected: Mapping[str, float] | None = None
+    run: Run, job: Job, synthetic_file: Path, selected: Mapping[str, float] | None = None
 ) -> dict[str, float]:
     """Train and score the final classifier in the open run; under the final protocol log it as a model.
 
-    The model gets the scores, and those of `selected` that are of validation classes. Returns the scores.
+    `run` gets the scores: the run that is open, or the parent that it is a stage of. The model gets them too,
+    and those of `selected` that are of validation classes. Returns the scores.
     """
     config, dataset = job.config, job.dataset
     scores = report(job, classify.train_classifier(job, synthetic_file))
@@ -118,18 +122,20 @@ def train_and_log(
         weights = job.folder / ANSWERS_FILE
         example = dataset.in_file_units(dataset.features[dataset.trainval[:2]]).numpy()
         known = scores | {name: value for name, value in (selected or {}).items() if name.startswith("val_")}
-        facts = known, dataset.digest, bool(dataset.backbone)
+        facts = known, dataset.digest, run.run_id, bool(dataset.backbone)
         model = registry.log_model(weights, example, dataset.class_count, *facts)
         weights.unlink()  # the model has a copy
         if config.register:
             print(registry.register(config.register, model, known, dataset.digest))
+    else:
+        run.log_scores(scores)
     return scores
 
 
 def report(job: Job, result: Evaluation) -> dict[str, float]:
-    """Log and draw the scores of an evaluation; return them by their logged names."""
+    """Draw the scores of an evaluation; return those to be logged, by name."""
     scores, folder, dataset = classify.scores_of(result, job.config), job.folder, job.dataset
-    job.log(scores, 0)
+    scores = classify.drop_raw(scores)
     if not scores:
         return scores
     headline = classify.pick(scores, HEADLINE)
@@ -145,7 +151,8 @@ def report(job: Job, result: Evaluation) -> dict[str, float]:
     return scores
 
 
-def show(scores: Mapping[str, float]) -> None:
-    """Print the scores that a person wants to see, in percent."""
+def show(run: Run, scores: Mapping[str, float]) -> None:
+    """Print the scores that a person wants to see, in percent, and show them at the head of a run's page."""
     headline = classify.pick_headline(scores)
     print("   ".join(f"{name} {100 * value:.1f} %" for name, value in headline.items()))
+    run.describe(format_headline(scores))

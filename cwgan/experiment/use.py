@@ -1,7 +1,6 @@
 """What is done with a trained model: rows are named, classes are added."""
 
 import os
-import shutil
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +16,7 @@ from cwgan.data.features import read_features
 from cwgan.errors import InputError
 from cwgan.experiment import steps
 from cwgan.experiment.steps import Files
-from cwgan.files import write_text, written_whole
+from cwgan.files import copy_file, write_text, written_whole
 from cwgan.model import registry
 from cwgan.stages.job import GAN_FILE
 from cwgan.tracking import Run
@@ -72,6 +71,6 @@ def add_classes(run: Run, config: Config, files: Files) -> None:
         gan_file = files.get("gan")
         if gan_file is None:
             gan_file = tracking.resolve(run.references["model"], GAN_FILE, "model", run.scratch)
-    steps.show(steps.train_and_log(job, steps.generate_and_draw(job, gan_file)))
+    steps.show(run, steps.train_and_log(run, job, steps.generate_and_draw(job, gan_file)))
     if gan_file:  # so that this run can be built upon as well
-        shutil.copyfile(gan_file, job.folder / GAN_FILE)
+        copy_file(gan_file, job.folder / GAN_FILE)

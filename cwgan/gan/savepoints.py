@@ -48,4 +48,4 @@ class Savepoints:
             score = -metrics[name] if name in LOWER_IS_BETTER else metrics[name]
         self.periodic = sorted([*self.periodic, (score, epoch, self.path(epoch))])
         while len(self.periodic) > self.config.keep:
-            self.periodic.pop(0)[2].unlink()
+            self.periodic.pop(0)[2].unlink(missing_ok=True)  # gone, where a training goes on

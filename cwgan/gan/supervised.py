@@ -1,15 +1,40 @@
 """Fitting a linear network on labelled rows: the regressor, the monitor and the final classifier."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import torch
+from torch import Tensor
+from torch.optim.adam import adam
 
 from cwgan.config import FitConfig
+from cwgan.errors import check_finite
 from cwgan.gan.fast.gradients import allocate, linear_backward
 from cwgan.gan.losses import Objective
 from cwgan.gan.networks import Linear, SoftmaxClassifier
 from cwgan.gan.shapes import AllFeatures, AllTargets, Rows
+
+
+class Adam:
+    """Fused Adam, as `torch.optim.Adam`, whose first step imports PyTorch's compiler and takes a second.
+
+    It is made from parameters with their weight decays, and the decay of the first moment.
+    """
+
+    def __init__(self, parameters: Mapping[Tensor, float], beta1: float) -> None:
+        self.beta1, self.weight_decays = beta1, parameters
+        zeros = torch.zeros_like
+        self.moments = {each: (zeros(each), zeros(each), torch.zeros(())) for each in parameters}
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Take one step by the gradients of the parameters."""
+        for parameter, (mean, square, count) in self.moments.items():
+            assert parameter.grad is not None
+            adam(
+                [parameter], [parameter.grad], [mean], [square], [], [count],
+                lr=lr, beta1=self.beta1, beta2=0.999, eps=1e-8, weight_decay=self.weight_decays[parameter],
+                amsgrad=False, maximize=False, fused=True,
+            )  # fmt: skip
 
 
 def fit(
@@ -29,23 +54,19 @@ def fit(
     Note: the weight decay is the original's, 0.5 * weight_decay * |W|^2 added to the objective, not AdamW's.
     """
     allocate(model)
-    weight: dict[str, Any] = {"params": [model.weight], "weight_decay": config.weight_decay}
-    betas = (config.beta1, 0.999)
-    optimizer = torch.optim.Adam([weight, {"params": [model.bias]}], config.lr, betas, fused=True)
+    optimizer = Adam({model.weight: config.weight_decay, model.bias: 0.0}, config.beta1)
     buffer = torch.empty(min(config.batch_size, len(rows)), features.shape[1])
     for epoch in range(config.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr / (1 + config.lr_decay * epoch)
+        lr = config.lr / (1 + config.lr_decay * epoch)
         total = torch.zeros(())
-        for batch in rows[torch.randperm(len(rows), generator=rng)].split(config.batch_size):
+        batches = rows[torch.randperm(len(rows), generator=rng)].split(config.batch_size)
+        for number, batch in enumerate(batches, start=1):
             inputs = torch.index_select(features, 0, batch, out=buffer[: len(batch)])
             total += linear_backward(model, objective, inputs, targets[batch]) * len(batch)
-            optimizer.step()
-        mean = total.item() / len(rows)
-        if not torch.isfinite(total):
-            what = f"{type(model).__name__}: the loss is {mean} in epoch {epoch + 1}"
-            raise FloatingPointError(f"{what}; a smaller learning rate may help")
-        yield {"loss": mean}
+            optimizer.step(lr)
+            place = f"epoch {epoch + 1}, step {number} of {len(batches)}"
+            check_finite(f"{type(model).__name__}: the loss", total.item(), place)
+        yield {"loss": total.item() / len(rows)}
 
 
 @torch.no_grad()

@@ -3,17 +3,20 @@
 `synthetic.h5` has the original code's layout: `train/{X, Y, A/continuous}` with Y 1-based, and `info/*`.
 """
 
+import json
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import torch
 
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.xlsa17 import to_zero_based
 from cwgan.errors import InputError
-from cwgan.files import dataset_of, open_hdf5, written_whole
+from cwgan.files import create_hdf5, dataset_of, open_hdf5, written_whole
 from cwgan.gan.networks import Generator
 from cwgan.gan.shapes import AllFeatures, Chunks, ClassAttributes, RowLabels, Rows
 
@@ -61,10 +64,21 @@ class SyntheticFile:
     def is_merged(self) -> bool:
         return self.info.get("merged") == "true"
 
+    def read_facts(self, name: str) -> dict[str, Any]:
+        """Return what `info/<name>` says in JSON, nothing where it is not there; InputError if broken."""
+        text = self.info.get(name, "{}")
+        try:
+            facts = json.loads(text)
+        except (ValueError, RecursionError):
+            facts = None
+        if not isinstance(facts, dict):
+            raise InputError(self.path, f"info/{name}", repr(text[:60]), "JSON as written by this program")
+        return facts
+
     def read_features(self, out: np.ndarray, skip: int = 0) -> None:
-        """Read the features, less the first `skip` rows, into an array of their size."""
+        """Read features into an array: as many rows as it has, after the first `skip`."""
         with open_hdf5(self.path) as file:
-            file["train/X"].read_direct(out, source_sel=np.s_[skip:])
+            file["train/X"].read_direct(out, source_sel=np.s_[skip : skip + len(out)])
 
     def read_class(self, label: int, limit: int) -> AllFeatures:
         """Return the first rows of a class, at most `limit` of them."""
@@ -83,7 +97,7 @@ def write_synthetic(
     """
     all_labels, start = torch.cat([dataset.labels[real_rows], labels]), 0
     real_chunks = (dataset.features[rows] for rows in real_rows.split(CHUNK))
-    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with written_whole(path) as temporary, create_hdf5(temporary) as file:
         rows, attribute_size = len(all_labels), dataset.attribute_size
         features = file.create_dataset("train/X", (rows, dataset.feature_size), np.float32)
         file["train/Y"] = all_labels.numpy() + 1
@@ -102,8 +116,9 @@ def inspect_synthetic(path: Path) -> SyntheticFile:
     with open_hdf5(path) as file:
         rows, feature_size = dataset_of(file, "train/X", 2).shape
         labels = dataset_of(file, "train/Y", 1).shape[0]
-        if labels != rows:
-            raise InputError(path, "train/Y", f"{labels} labels", f"{rows}, one per row of train/X")
+        if labels != rows or rows == 0:
+            allowed = "at least one row" if rows == 0 else f"{rows}, one per row of train/X"
+            raise InputError(path, "train/Y", f"{labels} labels", allowed)
         names = list(file["info"]) if isinstance(file.get("info"), h5py.Group) else []
         info = {name: dataset_of(file, f"info/{name}", 0, "text").asstr()[()] for name in names}
     return SyntheticFile(path, info, rows, feature_size)
@@ -113,10 +128,7 @@ def read_synthetic(source: SyntheticFile, features: AllFeatures, class_count: in
     """Read the features into a matrix of their size, return the labels; InputError if any is no use."""
     source.read_features(features.numpy())
     with open_hdf5(source.path) as file:
-        labels = torch.from_numpy(file["train/Y"][:].astype(np.int64))
-    lowest, highest = int(labels.min()), int(labels.max())
-    if lowest < 1 or highest > class_count:
-        raise InputError(source.path, "train/Y", f"classes {lowest} to {highest}", f"1 to {class_count}")
-    if not torch.isfinite(features.sum()):
+        labels = to_zero_based(file["train/Y"][:], source.path, "train/Y", class_count)
+    if not torch.isfinite(features.sum(dtype=torch.float64)):
         raise InputError(source.path, "train/X", "NaN or infinity", "finite numbers")
-    return labels - 1
+    return torch.from_numpy(labels)

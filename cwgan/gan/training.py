@@ -1,9 +1,8 @@
 """Training the cycle-consistent Wasserstein GAN (Felix et al. 2018, arXiv 1808.00136)."""
 
-import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Int64
@@ -11,17 +10,13 @@ from torch import Tensor
 
 from cwgan.config import GanConfig
 from cwgan.data.dataset import GzslDataset
-from cwgan.errors import InputError
+from cwgan.errors import check_finite, undisturbed
 from cwgan.gan import losses
-from cwgan.gan.checkpoint import Checkpoint, load_module, load_optimizer, module_tensors, optimizer_tensors
-from cwgan.gan.fast.bfloat16 import register
-from cwgan.gan.fast.gradients import allocate, critic_backward, generator_backward
+from cwgan.gan.fast.gradients import critic_backward, generator_backward
 from cwgan.gan.fast.graphs import StepGraph
-from cwgan.gan.networks import Critic, Generator, Regressor, SoftmaxClassifier
+from cwgan.gan.networks import Generator
+from cwgan.gan.players import CPU, Gan
 from cwgan.gan.shapes import AllFeatures, ClassAttributes, Noise, Rows
-from cwgan.gan.snapshots import load_snapshots, snapshot_epochs
-
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -44,75 +39,6 @@ class SeenRows:
         return SeenRows(*(getattr(self, item.name).to(device) for item in fields(self)))
 
 
-@dataclass
-class Gan:
-    """Both players, the pretrained networks, and everything else that a resumed training needs.
-
-    The pretrained networks are frozen. `rng` makes every random choice of the training, `epoch` is how many
-    epochs have been trained, and `earlier` holds copies of the generator after earlier epochs, on the CPU, by
-    epoch, oldest first.
-    """
-
-    generator: Generator
-    critic: Critic
-    regressor: Regressor
-    monitor: SoftmaxClassifier
-    config: GanConfig
-    rng: torch.Generator
-    epoch: int = 0
-    earlier: dict[int, Generator] = field(default_factory=dict)
-    generator_optimizer: torch.optim.Adam = field(init=False)
-    critic_optimizer: torch.optim.Adam = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.generator_optimizer = self._prepare(self.generator, self.generator.output_weight)
-        self.critic_optimizer = self._prepare(self.critic, self.critic.feature_weight)
-
-    def _prepare(self, player: Generator | Critic, largest: Tensor) -> torch.optim.Adam:
-        """Give a player gradient buffers and its largest weight a bfloat16 copy; return the optimizer."""
-        allocate(player)
-        on_gpu = self.rng.device.type == "cuda"
-        # A CUDA graph reads the learning rate where it lies in memory, so there it is a tensor.
-        lr = torch.ones((), device=self.rng.device) if on_gpu else 1.0
-        betas = (self.config.beta1, self.config.beta2)
-        optimizer = torch.optim.Adam(player.parameters(), lr, betas, fused=True, capturable=on_gpu)
-        register(largest, optimizer)
-        return optimizer
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return everything that a checkpoint must hold to continue bit for bit."""
-        networks = {name: getattr(self, name) for name in ("generator", "critic", "regressor", "monitor")}
-        earlier = {f"snapshot{place}": network for place, network in enumerate(self.earlier.values())}
-        return {
-            **module_tensors(**networks, **earlier),
-            **optimizer_tensors("generator_optimizer", self.generator_optimizer),
-            **optimizer_tensors("critic_optimizer", self.critic_optimizer),
-            "rng.state": self.rng.get_state(),
-        }
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint; InputError if it is not of a GAN, or of networks of other sizes."""
-        for name in ("generator", "critic"):
-            load_module(getattr(self, name), checkpoint, name)
-            load_optimizer(getattr(self, f"{name}_optimizer"), checkpoint.part(f"{name}_optimizer"))
-        try:
-            self.rng.set_state(checkpoint.part("rng")["state"])
-        except RuntimeError:
-            found, allowed = "the random state of another device", f"one of {self.rng.device}"
-            raise InputError(checkpoint.path, "rng", found, allowed) from None
-        self.epoch = checkpoint.facts["epoch"]
-        *earlier, _ = load_snapshots(checkpoint)
-        epochs = snapshot_epochs(self.config, self.epoch)[:-1]
-        self.earlier = dict(zip(epochs[-len(earlier) :], earlier[-len(epochs) :], strict=False))
-
-    def keep_snapshot(self) -> None:
-        """Before an epoch: copy the generator if later rows need it, drop the copies that none needs."""
-        needed = snapshot_epochs(self.config, self.epoch + 1)[:-1]
-        if self.epoch in needed:
-            self.earlier[self.epoch] = copy.deepcopy(self.generator).cpu()
-        self.earlier = {epoch: kept for epoch, kept in self.earlier.items() if epoch in needed}
-
-
 @dataclass(frozen=True)
 class Epoch:
     """An epoch of training, from 1.
@@ -130,25 +56,6 @@ class Epoch:
     is_scored: bool
 
 
-def build_gan(
-    feature_size: int,
-    attribute_size: int,
-    config: GanConfig,
-    rng: torch.Generator,
-    regressor: Regressor,
-    monitor: SoftmaxClassifier,
-    device: torch.device = CPU,
-) -> Gan:
-    """Return an untrained GAN; its weights are drawn on the CPU, so that all devices begin alike."""
-    hidden, slope, noise_size = config.hidden_size, config.leaky_slope, config.noise_size or attribute_size
-    output = "relu" if config.output == "auto" else config.output  # the stages have decided it by the data
-    generator = Generator(attribute_size, noise_size, hidden, feature_size, slope, rng, output)
-    critic = Critic(feature_size, attribute_size, hidden, slope, rng)
-    if device != CPU:
-        rng = torch.Generator(device).manual_seed(rng.initial_seed())
-    return Gan(generator.to(device), critic.to(device), regressor.to(device), monitor.to(device), config, rng)
-
-
 def scored_epochs(config: GanConfig) -> list[int]:
     """Return the epochs to score: the multiples of `score_every`, and the last; none if that is 0."""
     every, last = config.score_every, config.epochs
@@ -161,38 +68,57 @@ def count_epoch_steps(config: GanConfig, rows: int) -> int:
 
 
 def train_gan(gan: Gan, data: SeenRows) -> Iterator[Epoch]:
-    """Train until `config.epochs`; every `next` trains one epoch. FloatingPointError if a term is not finite.
+    """Train until `config.epochs`; every `next` is an epoch. FloatingPointError: a term is not finite."""
+    return (epoch for epoch in take_steps(gan, data) if epoch)
+
+
+def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
+    """Train until `config.epochs`; every `next` takes one step. An epoch is given with its last step.
 
     An epoch is `epoch_steps` generator steps, or rows // batch_size where that is 0, each after
     `critic_steps` critic steps on fresh batches. Rows that fill no batch wait for a later order.
+
+    Between two calls the GAN can be saved, and goes on bit for bit. `gan.epoch` counts an epoch once the next
+    step is asked for, so that one which its caller could not deal with is given again. A signal interrupts
+    between steps. FloatingPointError at a step with a term that is not finite; on a GPU, at the epoch's end.
     """
     config, scored = gan.config, scored_epochs(gan.config)
     batch_size = min(config.batch_size, len(data.rows))
     steps = count_epoch_steps(config, len(data.rows))
 
-    def take_steps(batches: Int64[Tensor, "critic_steps batch"]) -> dict[str, Tensor]:
+    def take_step(batches: Int64[Tensor, "critic_steps batch"]) -> dict[str, Tensor]:
         means = critic_step(gan, data, batches[0])
         for count, batch in enumerate(batches[1:], start=2):
             for name, value in critic_step(gan, data, batch).items():
                 means[name].lerp_(value, 1 / count)
         return {**means, **generator_step(gan, data, batches[-1])}
 
-    step = StepGraph(take_steps, gan.rng) if gan.rng.device.type == "cuda" else take_steps
+    step = StepGraph(take_step, gan.rng) if gan.rng.device.type == "cuda" else take_step
     while gan.epoch < config.epochs:
-        gan.keep_snapshot()
+        number = gan.epoch + 1
         _set_lr(gan.critic_optimizer, config.critic_lr / (1 + config.critic_lr_decay * gan.epoch))
         _set_lr(gan.generator_optimizer, config.generator_lr / (1 + config.generator_lr_decay * gan.epoch))
-        totals: dict[str, Tensor] = {}
-        for batches in _draw_batches(gan, data.rows, steps, batch_size):
-            for name, value in step(batches).items():
-                totals[name] = totals.get(name, 0.0) + value.detach()
-        gan.epoch += 1
-        means = {name: total.item() / steps for name, total in totals.items()}
+        with undisturbed:
+            if gan.batches is None:
+                gan.keep_snapshot()
+                gan.batches = _draw_batches(gan, data.rows, steps, batch_size)
+        while len(gan.batches):
+            taken = steps - len(gan.batches) + 1
+            with undisturbed:
+                for name, value in step(gan.batches[0]).items():
+                    gan.totals[name] = gan.totals.get(name, 0.0) + value.detach()
+                    if gan.rng.device == CPU:  # to look at every step would halt a GPU until the step is done
+                        place = f"epoch {number}, step {taken} of {steps}"
+                        check_finite(f"GAN: the term {name}", value.item(), place)
+                gan.batches = gan.batches[1:]
+            if len(gan.batches):
+                yield None
+        means = {name: total.item() / steps for name, total in gan.totals.items()}
         for name, mean in means.items():
-            if not -torch.inf < mean < torch.inf:
-                what = f"the term {name} is {mean} in epoch {gan.epoch}"
-                raise FloatingPointError(f"GAN: {what}; a smaller learning rate may help")
-        yield Epoch(gan.epoch, means, {**gan.earlier, gan.epoch: gan.generator}, gan.epoch in scored)
+            check_finite(f"GAN: the term {name}", mean, f"epoch {number}")
+        yield Epoch(number, means, {**gan.earlier, number: gan.generator}, number in scored)
+        with undisturbed:
+            gan.epoch, gan.batches, gan.totals = number, None, {}
 
 
 def critic_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:

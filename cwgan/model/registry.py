@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +12,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, Metric
+from mlflow.entities import LoggedModel, Metric, RunInfo
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -42,13 +41,17 @@ def log_model(
     class_count: int,
     scores: Mapping[str, float],
     digest: str,
+    run_id: str,
     sees: bool = False,
 ) -> str:
-    """Log the model of the open run, with its scores; return its id. No model is left if that fails.
+    """Log the model of the open run, and its scores, which the run `run_id` gets too; return the model's id.
 
+    What the run has left of a model, as it was interrupted, is deleted, and none is left if this fails.
     `weights` is the file of `cwgan.stages.answers`, `example` some rows in the units of the user's files.
     A model that `sees` takes images too, for which it carries code and names packages.
     """
+    if run := mlflow.active_run():
+        _delete_models(run.info)
     model = mlflow.initialize_logged_model("model", tags={"data.digest": digest}, model_type="classifier")
     try:
         mlflow.pyfunc.log_model(
@@ -65,10 +68,20 @@ def log_model(
     except BaseException:
         MlflowClient().delete_logged_model(model.model_id)
         raise
-    now = int(1000 * time.time())
-    metrics = [Metric(name, value, now, 0, model.model_id) for name, value in scores.items()]
-    MlflowClient().log_batch(model.source_run_id or "", metrics)
+    # Of one time, so that a run that is interrupted here and goes on has no score twice.
+    began = MlflowClient().get_run(run_id).info.start_time
+    metrics = [Metric(name, value, began, 0, model.model_id) for name, value in scores.items()]
+    MlflowClient().log_batch(run_id, metrics)
     return model.model_id
+
+
+def _delete_models(run: RunInfo) -> None:
+    """Delete the models of a run, and their registered versions."""
+    client = MlflowClient()
+    for model in client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'"):
+        for made in client.search_model_versions(f"run_id = '{run.run_id}'"):
+            client.delete_model_version(made.name, made.version)
+        client.delete_logged_model(model.model_id)
 
 
 def register(name: str, model_id: str, scores: Mapping[str, float], digest: str) -> str:

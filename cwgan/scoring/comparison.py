@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from cwgan.command_line import find_layer, flatten, override, read_layer
+from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.errors import InputError
+from cwgan.layers import find_layer, flatten, read_layer
 
 VARIANTS = ("wgan", "clswgan", "cycle_wgan", "cycle_clswgan", "cycle_uwgan")
 SHOWN = ("S", "U", "H", "T1", "AUSUC", "raw_S", "raw_U", "raw_H", "gamma")
@@ -17,10 +18,10 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation (0 for a single value) of one score over runs."""
+    """Mean and sample standard deviation (None for a single value) of one score over runs."""
 
     mean: float
-    deviation: float
+    deviation: float | None
 
 
 def spread(runs: Sequence[Scores]) -> dict[str, Spread]:
@@ -29,15 +30,16 @@ def spread(runs: Sequence[Scores]) -> dict[str, Spread]:
     for name in runs[0]:
         if all(name in run for run in runs):
             values = [run[name] for run in runs]
-            deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+            deviation = statistics.stdev(values) if len(values) > 1 else None
             spreads[name] = Spread(statistics.mean(values), deviation)
     return spreads
 
 
 def to_metrics(spreads: Mapping[str, Spread], prefix: str = "") -> dict[str, float]:
-    """Return spreads as metrics: the mean under the score's own name, the deviation as <name>_std."""
+    """Return spreads as metrics: means by the scores' own names, deviations, if any, as <name>_std."""
     means = {f"{prefix}{name}": value.mean for name, value in spreads.items()}
-    return means | {f"{prefix}{name}_std": value.deviation for name, value in spreads.items()}
+    deviations = {f"{prefix}{name}_std": value.deviation for name, value in spreads.items()}
+    return means | {name: value for name, value in deviations.items() if value is not None}
 
 
 def list_variants(config: Config) -> dict[str, Config]:
@@ -69,6 +71,15 @@ def tabulate_scores(head: str, rows: Mapping[str, Mapping[str, float | Spread]])
     return format_table([head, *columns], cells)
 
 
+def format_headline(scores: Mapping[str, float | Spread]) -> str:
+    """Return one line of Markdown with H first: the scores on test rows, else those on validation classes."""
+    rows = split_protocols(scores)
+    row = rows.get("test") or rows.get("validation") or {}
+    shown = [f"{name} {_format(name, row[name])}" for name in ("H", "S", "U", "T1", "AUSUC") if name in row]
+    where = "" if "test" in rows else " on validation classes"
+    return f"**{shown[0]} %**{where}" + "".join(f", {each}" for each in shown[1:]) if shown else ""
+
+
 def format_value(value: object) -> str:
     """Return a value for a person: numbers to four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -85,5 +96,6 @@ def format_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _format(name: str, value: float | Spread | None) -> str:
     scale = 1 if name == "gamma" else 100
     if isinstance(value, Spread):
-        return f"{scale * value.mean:.1f} ± {scale * value.deviation:.1f}"
+        shown = f"{scale * value.mean:.1f}"
+        return shown if value.deviation is None else f"{shown} ± {scale * value.deviation:.1f}"
     return "" if value is None else f"{scale * value:.1f}"

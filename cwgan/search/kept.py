@@ -15,10 +15,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from cwgan import __version__
-from cwgan.command_line import flatten, override, to_dict
+from cwgan.command_line import override, to_dict
 from cwgan.gan.checkpoint import load_generator, module_tensors, read_facts
+from cwgan.gan.players import Gan
 from cwgan.gan.snapshots import snapshot_epochs
-from cwgan.gan.training import Epoch, Gan, SeenRows, scored_epochs, train_gan
+from cwgan.gan.training import Epoch, SeenRows, scored_epochs, train_gan
+from cwgan.layers import flatten
 from cwgan.scoring.comparison import spread
 from cwgan.stages.classify import score_generators
 from cwgan.stages.job import PRETRAINED_FILE, Job

@@ -1,5 +1,6 @@
 """What a sweep leaves on its parent run: the best setting, evidence and pictures, read off the study."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import numpy as np
 import yaml
 
 from cwgan import tracking
-from cwgan.command_line import STAGE_SECTIONS, flatten, nested, override, to_dict
+from cwgan.command_line import STAGE_SECTIONS, override, to_dict
 from cwgan.config import Config
 from cwgan.files import write_text
+from cwgan.layers import flatten, nested
 from cwgan.scoring.comparison import format_table, format_value
 from cwgan.scoring.selection import Choice, final_half
 from cwgan.search.space import COUNT, Range, apply_point, find_point, take_gan_part
@@ -42,7 +44,8 @@ def report(run: tracking.Run, config: Config, study: Study) -> str:
         text = (
             f"{answer}\n\n{complete} trials complete, {pruned} pruned, {broken} broken; {gans} GANs trained. "
         )
-        text += f"Use it: `-P config={run.folder / 'best.yaml'}`, or download that file from the artifacts."
+        file = shlex.quote(str(run.folder / "best.yaml"))
+        text += f"Use it: `-P config={file}`, or download that file from the artifacts."
         metrics |= {"best_value": best.value or 0, **own}
         run.tag({f"best.{name}": format_value(value) for name, value in best.params.items()})
         run.tag({"best.trial": str(best.number)})

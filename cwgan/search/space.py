@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cwgan.command_line import find_layer, flatten, nearest, override, read_layer, to_dict
+from cwgan.command_line import nearest, override, to_dict
 from cwgan.config import Config
 from cwgan.errors import InputError
+from cwgan.layers import find_layer, flatten, read_layer
 
 COUNT = "generate.counts"
 AFTER_THE_GAN = ("generate.", "classifier.")  # settings that differ in nothing else share one GAN
@@ -26,6 +27,7 @@ FIXED = (
     *("classifier.domain", "classifier.gamma"),
 )
 """Parameters that decide what is measured rather than how well, or that a search chooses by itself."""
+LARGEST = 2**53  # of whole numbers, beyond which a sampler, whose numbers are floats, cannot tell them apart
 FORMS = "{low: number, high: number, log: true or false}, or {choices: [values]}"
 
 Value = float | int | bool | str
@@ -59,7 +61,7 @@ Space = Mapping[str, Range | Choices]
 
 
 def read_space(name: str, config: Config) -> Space:
-    """Read a search space: a file in configs/ by name, or a YAML file by path.
+    """Read a search space: a file in configs/spaces/ by name, or a YAML file by path.
 
     It maps dotted parameter names to {low: .., high: .., log: true or false} or {choices: [..]}. Every end
     and every choice is tried on the configuration; InputError for what cannot be searched or taken.
@@ -88,6 +90,8 @@ def read_space(name: str, config: Config) -> Space:
             log = entry.get("log", False)
             if not low < high or (log and low <= 0):
                 raise InputError(path, key, f"{low} to {high}", "low below high, and low above 0 with log")
+            if isinstance(low, int) and high > LARGEST:
+                raise InputError(path, key, f"a whole number of {high}", f"at most {LARGEST}")
             space[key] = Range(low, high, log, isinstance(low, int))
         else:
             raise InputError(path, key, repr(entry), FORMS)

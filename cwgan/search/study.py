@@ -29,7 +29,7 @@ from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCal
 from optuna.trial import FrozenTrial, TrialState
 
 from cwgan.config import Config
-from cwgan.errors import InputError, Stopped, StoreError, first_line
+from cwgan.errors import InputError, Stopped, StoreError, WriteError, first_line
 from cwgan.gan.training import scored_epochs
 from cwgan.scoring.selection import find_best
 from cwgan.search.space import Choices, Point, Range, Space, list_points, take_gan_part
@@ -40,6 +40,7 @@ RETRIES = 3  # how often a trial is repeated whose worker vanished
 PATIENCE = 300.0  # seconds that a lost database is waited for
 STORE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 FINISHED = ("COMPLETE", "PRUNED")
+EXCUSED = (StoreError, WriteError, MemoryError)  # of the machine, not of the setting
 _refuse = partial(InputError, "configuration", "sweep.storage")
 Attempt = optuna.Trial  # under way: `report` and `set_user_attr` write down its curve and its notes
 Trial = FrozenTrial  # as it is in the database: user_attrs are its notes, intermediate_values its curve
@@ -190,7 +191,7 @@ class Study:
     ) -> Trial | None:
         """Try the setting that waits in the queue or a new one, unless tried and running ones are enough.
 
-        An error of the objective fails the trial and is noted as its "error". A `StoreError` or an
+        An error of the objective fails the trial and is noted as its "error". One of `EXCUSED` and an
         interruption, which are no fault of the setting, are noted as "excused" and raised: `recover` puts
         such a trial back into the queue. From all trials, `choose_fixed` gives the parameters that a new
         setting takes over. Returns the trial as it ended.
@@ -217,7 +218,7 @@ class Study:
                 except Stopped as stopped:
                     raise optuna.TrialPruned(str(stopped)) from stopped
                 except BaseException as error:
-                    is_excused = isinstance(error, StoreError) or not isinstance(error, Exception)
+                    is_excused = isinstance(error, EXCUSED) or not isinstance(error, Exception)
                     note = f"{type(error).__name__}: {error}"[:2000]
                     trial.set_user_attr("excused" if is_excused else "error", note)
                     raise
@@ -229,7 +230,7 @@ class Study:
                     raise
         ended = self.list_trials()[begun[0].number]
         if "excused" in ended.user_attrs:
-            raise StoreError(ended.user_attrs["excused"].removeprefix("StoreError: "))
+            raise StoreError(ended.user_attrs["excused"].partition(": ")[2])
         return ended
 
     def recover(self) -> None:

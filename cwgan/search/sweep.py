@@ -6,15 +6,17 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from cwgan import tracking
-from cwgan.command_line import STAGE_SECTIONS, Arguments, flatten, override, to_dict
+from cwgan.command_line import STAGE_SECTIONS, Arguments, override, to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.experiment.road import say_where
 from cwgan.experiment.side_by_side import run_seeds
 from cwgan.files import write_text
+from cwgan.layers import flatten
 from cwgan.scoring.comparison import split_protocols, spread, tabulate_scores, to_metrics
 from cwgan.scoring.selection import validation_half
 from cwgan.search.report import configure_final, report
@@ -62,7 +64,7 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
             study.note("facts", facts)
             if parent := tracking.find_active(study.read_note("run_id")):
                 tracking.adopt(parent, "joined")
-            opened = tracking.run("sweep", config, sections, arguments.layers, scratch, reopen=parent)
+            opened = tracking.run("sweep", config, sections, arguments.given, scratch, reopen=parent)
             run = stack.enter_context(opened)
             study.note("run_id", run.run_id)
             if point := find_point(task.config, task.space):
@@ -105,7 +107,7 @@ def prepare(config: Config) -> tuple[Task, GzslDataset, dict[str, Any]]:
     dataset = load_data(half)
     folder = Path(config.sweep.folder or tracking.local_folder() / "sweeps").resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    storage = config.sweep.storage or f"sqlite:///{folder / 'optuna.db'}"
+    storage = config.sweep.storage or f"sqlite:///{quote(str(folder / 'optuna.db'))}"
     if storage.startswith("sqlite") and tracking.store_uri().startswith("http"):
         print("trials are kept in a file of this machine; for a study of several machines give sweep.storage")
     facts = {key: value for key, value in flatten(to_dict(half)).items() if key not in NOT_DECIDING}
@@ -124,7 +126,7 @@ def train_final(run: tracking.Run, config: Config, study: Study) -> None:
     plain = override(config, {"protocol": "final", "select": False})
     configs = {"best": configure_final(plain, best), "default": plain}
     spreads = {name: spread(run_seeds(run, name, each, seeds, {})) for name, each in configs.items()}
-    run.log_scores({**to_metrics(spreads["best"]), **to_metrics(spreads["default"], "default/")})
+    run.log_scores({**to_metrics(spreads["best"], "best/"), **to_metrics(spreads["default"], "default/")})
     rows = {name: split_protocols(each)["test"] for name, each in spreads.items()}
     table = tabulate_scores(f"test rows, seeds {', '.join(map(str, seeds))}", rows)
     table += "\nBest: epoch and gamma from validation classes. Default: the preset, last epoch, gamma 0.\n"

@@ -15,6 +15,7 @@ from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError, Stopped, StoreError, first_line, interruptible
 from cwgan.files import write_text
 from cwgan.gan.training import count_epoch_steps
+from cwgan.machine import memory_counted
 from cwgan.scoring.selection import find_best
 from cwgan.search.kept import GENERATOR_FILE, KeptGan, train_and_score
 from cwgan.search.report import describe_trial
@@ -61,7 +62,7 @@ def _work_alone(task: Task) -> None:
     try:
         with interruptible(), tracking.session() as scratch:
             work(task, Study(task), scratch)
-    except (InputError, OSError) as error:
+    except (InputError, OSError, MemoryError) as error:
         sys.exit(f"worker: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -124,7 +125,8 @@ def _try(task: Task, attempt: Attempt, data: dict[str, GzslDataset], scratch: Pa
             attempt.set_user_attr("run_id", run.run_id)
             run.tag({**tags, "worker": attempt.user_attrs["worker"]})
             try:
-                return _score(run, attempt, job, seeds)
+                with memory_counted():
+                    return _score(run, attempt, job, seeds)
             except Stopped:
                 raise
             except Exception:

@@ -1,6 +1,5 @@
 """The last two stages: fit the final classifier on real and synthetic rows, and score it."""
 
-import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from cwgan.scoring.evaluation import Evaluation, evaluate
 from cwgan.stages.answers import write_answers
 from cwgan.stages.eszsl import fit_eszsl
 from cwgan.stages.generate import make_all_rows
-from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, SCORES, Job, stage_rng
+from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, RAW, SCORES, Job, stage_rng
 from cwgan.stages.results import write_results
 
 EPOCHS = 20  # where none are given and none were chosen
@@ -50,7 +49,7 @@ def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
     job = replace(job, config=_fix_epochs(job.config))
     features, labels = _read_rows(job.config, job.dataset, synthetic_file)
     classifier, curve = _begin_fit(job.config, job.dataset, features, labels, synthetic_file)
-    job.follow("classifier", curve)
+    job.follow("classifier", curve, [])
     tensors = module_tensors(classifier=classifier)
     job.save(job.folder / CLASSIFIER_FILE, tensors, "classifier", job.config.classifier.epochs)
     if job.config.protocol == "final":
@@ -104,6 +103,12 @@ def scores_of(result: Evaluation, config: Config) -> dict[str, float]:
     return {f"{prefix}{name}": result.scores[name] for name in SCORES if name in result.scores}
 
 
+def drop_raw(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return scores by logged name, less those with a bias of 0 where that is the bias anyhow."""
+    dropped = () if scores.get("gamma", 1) else (*RAW, "gamma")
+    return {name: value for name, value in scores.items() if name not in dropped}
+
+
 def pick(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
     """Return those scores, by their logged names, that are named."""
     return {name: value for name, value in scores.items() if name.removeprefix("val_") in names}
@@ -124,7 +129,7 @@ def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[AllFea
     """Return the rows to train on: those of a synthetic file, after the real ones where they are merged."""
     synthetic = inspect_synthetic(path)
     if "data" in synthetic.info:
-        data = json.loads(synthetic.info["data"])
+        data = synthetic.read_facts("data")
         check_same_classes(path, data, dataset)
         check_same_split(path, data, dataset)
     if synthetic.feature_size != dataset.feature_size:

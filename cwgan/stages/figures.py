@@ -112,7 +112,7 @@ def draw_selection(path: Path, histories: Sequence[History], choice: Choice) -> 
 
 @styled
 def draw_variants(path: Path, spreads: Mapping[str, Mapping[str, Spread]]) -> Figure:
-    """Draw S, U, H, T1 and AUSUC of every variant as bars, with a standard deviation over seeds each way."""
+    """Draw S, U, H, T1 and AUSUC of every variant as bars, with a standard deviation, if any, each way."""
     names = [name for name in MARKS if all(name in row for row in spreads.values())]
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -120,7 +120,8 @@ def draw_variants(path: Path, spreads: Mapping[str, Mapping[str, Spread]]) -> Fi
     for place, (variant, row) in enumerate(spreads.items()):
         positions = [column + (place - (len(spreads) - 1) / 2) * width for column in range(len(names))]
         means = [100 * row[name].mean for name in names]
-        errors = [100 * row[name].deviation for name in names]
+        deviations = [row[name].deviation for name in names]
+        errors = [100 * each for each in deviations if each is not None] or None
         colour, lines = plt.get_cmap("viridis")(place / last * 0.9), {"linewidth": 0.9}
         axes.bar(positions, means, width, yerr=errors, capsize=2, color=colour, label=variant, error_kw=lines)
     axes.set(ylabel="test score [%]", xticks=range(len(names)), xticklabels=names)

@@ -19,6 +19,7 @@ from cwgan.gan.networks import Generator
 from cwgan.gan.shapes import AllFeatures, Chunks, RowLabels
 from cwgan.gan.snapshots import load_snapshots, synthesize_from
 from cwgan.stages.job import SYNTHETIC_FILE, Job, stage_rng
+from cwgan.stages.needs import check_rows
 
 
 def generate(job: Job, gan_file: Path | None) -> tuple[Path, list[Generator]]:
@@ -59,6 +60,7 @@ def make_all_rows(
 ) -> tuple[RowLabels, Chunks]:
     """Return the labels of all synthetic rows, and the rows by chunks, moved to predicted means if wanted."""
     options = config.generate
+    check_rows(config, dataset)
     wanted = synthesis.synthetic_labels(options.domain, options.counts, dataset)
 
     def make() -> tuple[RowLabels, Chunks]:
@@ -88,8 +90,10 @@ def _export_npy(job: Job, labels: RowLabels, skip: int) -> None:
     for name, values in (("Y.npy", labels.numpy() + 1), ("A.npy", attributes)):
         with written_whole(job.folder / name) as path, open(path, "wb") as file:
             np.save(file, values)
-    shape = (source.rows - skip, source.feature_size)
-    with written_whole(job.folder / "X.npy") as path:
-        out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-        source.read_features(out, skip)
-        out.flush()
+    head = {"descr": "<f4", "fortran_order": False, "shape": (source.rows - skip, source.feature_size)}
+    with written_whole(job.folder / "X.npy") as path, open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, head)
+        for start in range(skip, source.rows, synthesis.CHUNK):
+            part = np.empty((min(synthesis.CHUNK, source.rows - start), source.feature_size), np.float32)
+            source.read_features(part, start)
+            file.write(part.data)

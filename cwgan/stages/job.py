@@ -1,9 +1,9 @@
 """What the stages share: the job, its data set, its random numbers, its curves and the names of its files."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from cwgan.data.dataset import GzslDataset
 from cwgan.data.scaling import scale
 from cwgan.data.sources import load_dataset
 from cwgan.data.views import make_validation_view, redivide
-from cwgan.errors import InputError
 from cwgan.gan.checkpoint import (
     Checkpoint,
+    History,
     check_same_classes,
     check_same_split,
     load_checkpoint,
@@ -32,6 +32,7 @@ from cwgan.progress import Terms, show_epochs
 
 PRETRAINED_FILE, GAN_FILE = "pretrained.safetensors", "gan.safetensors"
 SYNTHETIC_FILE, CLASSIFIER_FILE = "synthetic.h5", "classifier.safetensors"
+RESULTS_FILE = "results.json"
 ANSWERS_FILE = "answers.safetensors"  # becomes the model in MLflow
 HEADLINE = ("S", "U", "H", "T1")
 RAW = ("raw_S", "raw_U", "raw_H")  # with a bias of 0
@@ -51,12 +52,16 @@ Log = Callable[[Terms, int], None]  # takes metrics by name and the epoch they b
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage works with: all parameters, the data set, a folder for its files, a log for its scores."""
+    """What a stage works with: all parameters, the data set, a folder for its files, a log for its scores.
+
+    With `is_resumed` the folder may hold what an interrupted process left there.
+    """
 
     config: Config
     dataset: GzslDataset
     folder: Path
     log: Log
+    is_resumed: bool = False
 
     def load(self, path: Path, other_split: bool = False, fewer_classes: bool = False) -> Checkpoint:
         """Read a checkpoint; InputError if it was made from other sizes or classes, or another split.
@@ -69,25 +74,36 @@ class Job:
             check_same_split(path, checkpoint.facts["data"], self.dataset)
         return checkpoint
 
-    def save(self, path: Path, tensors: Tensors, kind: str, epoch: int) -> None:
+    def save(
+        self, path: Path, tensors: Tensors, kind: str, epoch: int, history: History | None = None
+    ) -> None:
         """Write a checkpoint."""
-        save_checkpoint(path, tensors, kind, epoch, to_dict(self.config), self.dataset)
+        save_checkpoint(path, tensors, kind, epoch, to_dict(self.config), self.dataset, history)
 
     def follow(
-        self, stage: str, curve: Iterable[Terms], tensors: Callable[[], Tensors] | None = None, done: int = 0
+        self,
+        stage: str,
+        curve: Iterable[Terms],
+        history: list[Terms],
+        tensors: Callable[[], Tensors] | None = None,
     ) -> None:
         """Run a training to its end: show its progress, log its terms as <stage>/<term>, save it where due.
 
         `stage` is also its section of the configuration, `curve` yields the terms of one epoch after another,
-        `tensors` returns what a savepoint holds (none without it), `done` epochs were trained before.
+        `tensors` returns what a savepoint holds (none without it). `history` has the terms of the epochs that
+        were trained before, which are logged again for whoever lacks them, and receives the others.
         """
-        options = getattr(self.config, stage)
+        options, done = getattr(self.config, stage), len(history)
         saves = Savepoints(self.folder / "checkpoints", stage, options.save) if tensors else None
-        for epoch, terms in show_epochs(curve, stage, options.epochs, done):
+        shown = show_epochs(curve, stage, options.epochs, done)
+        for epoch, terms in chain(enumerate(history[:], 1), shown):
+            if epoch > done:
+                history.append(terms)
             prefix = {name: "" if name.removeprefix("val_") in SCORES else f"{stage}/" for name in terms}
             self.log({prefix[name] + name: value for name, value in terms.items()}, epoch)
             if tensors and saves and saves.is_due(epoch):
-                self.save(saves.path(epoch), tensors(), stage, epoch)
+                if epoch > done:
+                    self.save(saves.path(epoch), tensors(), stage, epoch)
                 saves.keep(epoch, terms)
 
 
@@ -125,13 +141,6 @@ def stage_rng(seed: int, stage: str) -> torch.Generator:
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return the nested configuration kept in a checkpoint or synthetic file, less `NOT_INHERITED`; or {}."""
-    if path.suffix == ".h5":
-        text = inspect_synthetic(path).info.get("config", "{}")
-        try:
-            kept = json.loads(text)
-        except ValueError:
-            allowed = "the configuration as written by this program"
-            raise InputError(path, "info/config", repr(text[:60]), allowed) from None
-    else:
-        kept = read_facts(path).get("config", {})
+    is_synthetic = path.suffix == ".h5"
+    kept = inspect_synthetic(path).read_facts("config") if is_synthetic else read_facts(path)["config"]
     return {key: value for key, value in kept.items() if key not in NOT_INHERITED}

@@ -6,17 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 import torch
 
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
-from cwgan.files import write_text, written_whole
+from cwgan.files import create_hdf5, write_text, written_whole
 from cwgan.gan.checkpoint import describe
 from cwgan.scoring.confusion import find_confused_pairs
 from cwgan.scoring.evaluation import Evaluation
-from cwgan.stages.job import Job
+from cwgan.stages.job import RESULTS_FILE, Job
 
 CLASS_HEADS = ("class", "kind", "test_rows", "accuracy", "accuracy_among_unseen")
 PAIR_HEADS = ("class", "answered_as", "rows", "share_of_class")
@@ -47,7 +46,7 @@ def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> 
     folder, dataset = job.folder, job.dataset
     facts = {key: value for key, value in describe(dataset).items() if key != "class_names"}
     content = {"protocol": job.config.protocol, "scores": scores, "data": facts}
-    write_text(folder / "results.json", json.dumps(content, indent=2) + "\n")
+    write_text(folder / RESULTS_FILE, json.dumps(content, indent=2) + "\n")
     write_table(folder / "per_class_accuracy.csv", CLASS_HEADS, list_classes(result, dataset))
     names, pairs = dataset.class_names, find_confused_pairs(result.labels, result.predictions)
     confused = [(names[pair.label], names[pair.answer], pair.rows, pair.share) for pair in pairs]
@@ -55,7 +54,7 @@ def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> 
     rows = result.rows if dataset.origins is None else dataset.origins[result.rows]
     columns = {"row": rows, "Y": result.labels, "prediction": result.predictions}
     columns["prediction_unseen"] = result.conventional
-    with written_whole(folder / "predictions.h5") as path, h5py.File(path, "w") as file:
+    with written_whole(folder / "predictions.h5") as path, create_hdf5(path) as file:
         for name, numbers in columns.items():
             file[name] = numbers.numpy() + 1
         file["class_names"] = np.array([name.encode() for name in dataset.class_names])

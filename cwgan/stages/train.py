@@ -16,40 +16,50 @@ from cwgan.errors import InputError
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import Checkpoint, load_classifier, load_regressor, module_tensors
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
+from cwgan.gan.players import Gan, build_gan
 from cwgan.gan.savepoints import check_save_epochs
 from cwgan.gan.supervised import fit, held_out_metrics
-from cwgan.gan.training import Gan, SeenRows, build_gan, train_gan
+from cwgan.gan.training import SeenRows, take_steps
 from cwgan.machine import find_device
+from cwgan.progress import Terms
 from cwgan.scoring.diagnostics import class_distances
 from cwgan.stages.classify import score_generators
 from cwgan.stages.generate import make_rows
 from cwgan.stages.job import GAN_FILE, PRETRAINED_FILE, SCORES, Job, stage_rng
+from cwgan.stages.needs import check_gan
+from cwgan.stages.resume import ResumePoints, find_start
 
 MONITOR_ROWS = 10  # synthetic rows per seen class that the monitor classifies after every epoch
 DIAGNOSED_ROWS = 50  # synthetic rows per class that are compared with real ones
 RANKED = [name for name in SCORES if name != "gamma"]  # a bias is neither good nor bad
 
 
-def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) -> Path | None:
+def train(job: Job, pretrained: Path | None = None) -> Path | None:
     """Fit monitor and regressor, freeze them, train the GAN; return its file, or None if `gan.train` is off.
 
-    The job's folder receives pretrained.safetensors, gan.safetensors and checkpoints/.
+    The job's folder receives pretrained.safetensors, gan.safetensors and checkpoints/. A job that is resumed
+    goes on bit for bit from what it finds there, as if it had never been interrupted.
 
-    `pretrained` is a checkpoint of the networks that are not fitted here, `resume` one of a GAN to continue
-    from. InputError: features that the generator cannot make, a savepoint rule that cannot be followed, or a
-    checkpoint that does not fit. FloatingPointError: a loss is no longer finite.
+    `pretrained` is a checkpoint of the networks that are not fitted here. InputError: features that the
+    generator cannot make, a savepoint rule that cannot be followed, or a checkpoint that does not fit.
+    FloatingPointError: a loss is no longer finite.
     """
     job = fix_output(job) if job.config.gan.train else job
-    config, supplier = job.config, resume or pretrained
+    config = job.config
+    if config.gan.train:
+        check_gan(config, job.dataset)
     check_save_epochs(config)
     _check_best_by(config)
-    source = job.load(supplier) if supplier else None
-    if source and resume:
-        source.part("generator")  # InputError if the checkpoint holds no GAN
+    start = find_start(job) if job.is_resumed else None
+    source = start or (job.load(pretrained) if pretrained else None)
+    histories = {name: [*found] for name, found in start.facts["history"].items()} if start else {}
     tensors: dict[str, Tensor] = {}
     for stage in ("monitor", "regressor"):
-        if getattr(config, stage).train and not resume:
-            network = _fit(job, stage)
+        history = histories.setdefault(stage, [])
+        if start:
+            job.follow(stage, (), history)
+        if getattr(config, stage).train and not start:
+            network = _fit(job, stage, history)
         elif source:
             network = load_classifier(source, stage) if stage == "monitor" else load_regressor(source)
         else:
@@ -57,16 +67,22 @@ def train(job: Job, pretrained: Path | None = None, resume: Path | None = None) 
             raise InputError("configuration", f"{stage}.train", "false", allowed)
         if isinstance(network, SoftmaxClassifier) and network.relu != config.monitor.relu_logits:
             allowed = f"{config.monitor.relu_logits}, as configured"
-            raise InputError(supplier, "monitor.relu_logits", network.relu, allowed)
+            raise InputError(pretrained, "monitor.relu_logits", network.relu, allowed)
         tensors |= module_tensors(**{stage: network})
-    job.save(job.folder / PRETRAINED_FILE, tensors, "pretrained", config.monitor.epochs)
+    if not start:
+        job.save(job.folder / PRETRAINED_FILE, tensors, "pretrained", config.monitor.epochs, histories)
     if not config.gan.train:
         return None
-    gan = begin_gan(job, source if source and resume else job.load(job.folder / PRETRAINED_FILE))
-    if gan.epoch >= config.gan.epochs:
-        raise InputError(resume, "epoch", gan.epoch, f"fewer than gan.epochs, {config.gan.epochs}")
-    job.follow("gan", _measure_epochs(job, gan), gan.tensors, gan.epoch)
-    job.save(job.folder / GAN_FILE, gan.tensors(), "gan", gan.epoch)
+    gan = begin_gan(job, start or job.load(job.folder / PRETRAINED_FILE))
+    history = histories.setdefault("gan", [])
+    points = ResumePoints(job, gan, histories)
+    try:
+        job.follow("gan", _measure_epochs(job, gan, points), history, gan.tensors)
+    except KeyboardInterrupt:
+        points.save()
+        raise
+    job.save(job.folder / GAN_FILE, gan.tensors(), "gan", gan.epoch, histories)
+    points.clear()
     return job.folder / GAN_FILE
 
 
@@ -128,11 +144,14 @@ def list_references(
     }
 
 
-def _measure_epochs(job: Job, gan: Gan) -> Iterator[dict[str, float]]:
+def _measure_epochs(job: Job, gan: Gan, points: ResumePoints) -> Iterator[dict[str, float]]:
     """Train the GAN; yield every epoch's terms, how well the monitor knows its rows, and scores where due."""
     labels, device = job.dataset.seen_classes.repeat_interleave(MONITOR_ROWS), gan.rng.device
     targets = gan.monitor.targets(labels.to(device)).cpu()
-    for epoch in train_gan(gan, SeenRows.of(job.dataset).to(device)):
+    for epoch in take_steps(gan, SeenRows.of(job.dataset).to(device)):
+        points.save_if_due()
+        if epoch is None:
+            continue
         made = make_rows(job, gan.generator, labels, f"monitor {epoch.number}")
         hits = gan.monitor(made.to(device)).argmax(1).cpu() == targets
         terms = {**epoch.terms, "monitor_accuracy": hits.double().mean().item()}
@@ -159,7 +178,7 @@ def _diagnose(job: Job, gan: Gan) -> dict[str, float]:
     return terms | {f"{name}_unseen": value for name, value in distances.items()}
 
 
-def _fit(job: Job, stage: str) -> SoftmaxClassifier | Regressor:
+def _fit(job: Job, stage: str, history: list[Terms]) -> SoftmaxClassifier | Regressor:
     """Fit monitor or regressor on a part of the training rows; measure it on the rest after every epoch."""
     options, dataset, rng = getattr(job.config, stage), job.dataset, stage_rng(job.config.seed, stage)
     model: SoftmaxClassifier | Regressor
@@ -177,7 +196,8 @@ def _fit(job: Job, stage: str) -> SoftmaxClassifier | Regressor:
         return held_out_metrics(model, objective, dataset.features, targets, held) if len(held) else {}
 
     terms = fit(model, objective, dataset.features, targets, kept, options, rng)
-    job.follow(stage, ({**each, **measure()} for each in terms), lambda: module_tensors(**{stage: model}))
+    curve = ({**each, **measure()} for each in terms)
+    job.follow(stage, curve, history, lambda: module_tensors(**{stage: model}))
     return model
 
 

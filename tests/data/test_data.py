@@ -67,6 +67,7 @@ def test_the_summary_counts_classes_and_rows() -> None:
     [
         ({"features": torch.empty(30, 0)}, "features, attributes", "no columns", "at least one"),
         ({"attributes": torch.empty(6, 0)}, "features, attributes", "no columns", "at least one"),
+        ({"attributes": torch.zeros(6, 3)}, "attributes", "the same for all classes", "different ones"),
         ({"class_names": CLASS_NAMES[:5]}, "class names", "5 names", "6, one per row of attributes"),
         ({"class_names": ("ant",) * 6}, "class names", "'ant', 6 times", "each once"),
         ({"class_names": ("", *CLASS_NAMES[1:])}, "class names", "''", "printable"),

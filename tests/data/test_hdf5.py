@@ -234,7 +234,7 @@ def test_ids_may_have_gaps(tmp_path: Path) -> None:
 
 
 def test_writing_leaves_two_files_and_replaces_older_ones(tmp_path: Path) -> None:
-    save_hdf5(tiny_dataset(attributes=torch.ones(6, 3)), tmp_path)
+    save_hdf5(tiny_dataset(attributes=torch.eye(6, 3)), tmp_path)
     save_hdf5(tiny_dataset(), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.h5", "knn.h5"]
     assert_same_data(load_hdf5(tmp_path, "tiny"), tiny_dataset())
@@ -244,7 +244,7 @@ def test_writing_leaves_two_files_and_replaces_older_ones(tmp_path: Path) -> Non
 def test_writing_that_fails_changes_neither_file(tmp_path: Path, old: bool) -> None:
     if old:
         save_hdf5(tiny_dataset(), tmp_path)
-    unwritable = tiny_dataset(name="no\0name", attributes=torch.ones(6, 3))
+    unwritable = tiny_dataset(name="no\0name", attributes=torch.eye(6, 3))
     with pytest.raises(ValueError, match="NULL"):
         save_hdf5(unwritable, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == (["data.h5", "knn.h5"] if old else [])

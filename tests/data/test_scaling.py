@@ -45,8 +45,9 @@ def test_attributes_are_centred_on_seen_classes_and_brought_to_the_norm_asked_fo
 
 
 def test_attributes_that_say_nothing_are_refused(numbers: GzslDataset) -> None:
+    unseen = numbers.unseen_classes
     with pytest.raises(InputError, match="attributes: found the same for all seen classes"):
-        scale(replace(numbers, attributes=torch.ones(100, 20)), "none", 1.0)
+        scale(replace(numbers, attributes=torch.ones(100, 20).index_fill(0, unseen, 0.0)), "none", 1.0)
 
 
 def test_nothing_asked_for_is_nothing_done(numbers: GzslDataset) -> None:

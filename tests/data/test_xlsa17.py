@@ -355,11 +355,11 @@ def test_a_file_without_permission_to_read_is_named(tmp_path: Path, name: str) -
 @pytest.mark.parametrize(
     ("value", "found"),
     [
-        (np.array(["text"]), "<U4"),
-        (np.ones((ROWS, 1), dtype=complex), "complex128"),
-        (text_cells(CLASS_NAMES), "object"),
-        ({"field": 1.0}, "field"),
-        (scipy.sparse.csc_array(np.ones((3, 2))), "csc"),
+        (np.array(["text"]), "text"),
+        (np.ones((ROWS, 1), dtype=complex), "complex numbers"),
+        (text_cells(CLASS_NAMES), "cells"),
+        ({"field": 1.0}, "a struct"),
+        (scipy.sparse.csc_array(np.ones((3, 2))), "a sparse matrix"),
     ],
     ids=["text", "complex", "cells", "struct", "sparse"],
 )

@@ -23,7 +23,8 @@ import yaml
 from mlflow.tracking import MlflowClient
 from postgres import BINARIES, Postgres, free_port, wait_until
 
-from cwgan.command_line import find_layer, parse, read_layer
+from cwgan.command_line import parse
+from cwgan.layers import find_layer, read_layer
 from entrypoints import sweep
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,6 +1,8 @@
 """The wall to MLflow against real stores: a SQLite file, and a server that keeps the artifacts to itself."""
 
 import contextlib
+import getpass
+import json
 import os
 import re
 import shutil
@@ -12,6 +14,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import make_data
 import mlflow
 import pytest
 import torch
@@ -25,7 +28,7 @@ from cwgan.command_line import from_dict, to_dict
 from cwgan.config import Config
 from cwgan.errors import InputError
 from cwgan.launch import launch
-from cwgan.stages.job import SCORES
+from cwgan.stages.job import RAW, SCORES
 from entrypoints import evaluate, generate, main, prepare, train_gan
 
 # MLflow's own queries, and pictures of tensors, are not yet of the newest SQLAlchemy and NumPy.
@@ -77,6 +80,7 @@ def server(server_folder):
             command.split(), stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
         )
     uri = f"http://127.0.0.1:{port}"
+    (folder / "pid").write_text(str(process.pid))
     try:
         for _ in range(600):
             try:
@@ -129,16 +133,15 @@ def files_of(client, run_id, folder=None):
 
 
 def test_a_run_keeps_its_parameters_configuration_and_stage(store, tmp_path):
-    config = config_with(seed=3)
-    with started(tmp_path, config, references={"gan_file": "abc"}) as run:
+    config = from_dict({**to_dict(Config()), "seed": 3, "gan": {"beta1": 0.25}, "data": {"fold": 1}})
+    with started(tmp_path, config, references={"gan_file": "abc", "gan.epochs": "12"}) as run:
         assert (run.folder / "config.yaml").is_file()
     kept = store.get_run(run.run_id)
     assert kept.info.status == "FINISHED"
-    assert kept.info.run_name == "stage numbers"
+    assert kept.info.run_name == "stage numbers gan.epochs=12"
     assert kept.data.tags["stage"] == "stage"
-    assert kept.data.params["seed"] == "3"
-    assert kept.data.params["gan_file"] == "abc"
-    assert {name.partition(".")[0] for name in kept.data.params if "." in name} == {"gan"}
+    given, differing = {"gan_file": "abc", "gan.epochs": "12"}, {"seed": "3", "gan.beta1": "0.25"}
+    assert kept.data.params == given | differing
     assert from_dict(yaml.safe_load((run.folder / "config.yaml").read_text())) == config
 
 
@@ -186,7 +189,7 @@ def test_a_run_with_a_parent_is_its_child_whether_that_is_open_here_or_not(store
     ],
 )
 def test_an_error_ends_the_run_and_its_parent_and_goes_on_upwards(store, tmp_path, error, status, tag):
-    with pytest.raises(type(error)), started(tmp_path) as parent, started(tmp_path, is_child=True) as child:
+    with pytest.raises(type(error)), started(tmp_path) as parent, started(tmp_path, within=parent) as child:
         raise error
     for run in (parent, child):
         kept = store.get_run(run.run_id)
@@ -196,7 +199,7 @@ def test_an_error_ends_the_run_and_its_parent_and_goes_on_upwards(store, tmp_pat
 
 def test_children_point_at_their_parent_and_bear_the_name_of_their_stage(store, tmp_path):
     config = config_with(run_name="the whole")
-    with started(tmp_path, config) as parent, started(tmp_path, config, is_child=True) as child:
+    with started(tmp_path, config) as parent, started(tmp_path, config, within=parent) as child:
         pass
     assert store.get_run(parent.run_id).info.run_name == "the whole"
     assert store.get_run(child.run_id).info.run_name == "stage numbers"
@@ -227,10 +230,54 @@ def test_what_mlflow_run_has_logged_is_not_logged_in_another_spelling(store, tmp
     made = store.create_run(store.get_experiment_by_name("tests").experiment_id)
     store.log_param(made.info.run_id, "gan.cycle_weight", "0.010")
     monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
-    with started(tmp_path) as run:
+    with started(tmp_path, references={"gan.cycle_weight": "0.01"}) as run:
         pass
-    assert store.get_run(run.run_id).data.params["gan.cycle_weight"] == "0.010"
-    assert store.get_run(run.run_id).data.params["gan.epochs"] == "12"
+    assert store.get_run(run.run_id).data.params == {"gan.cycle_weight": "0.010"}
+
+
+def test_a_run_whose_program_never_began_is_ended_by_the_next_and_one_that_began_or_may_begin_is_not(
+    store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tracking, "SOON", 0)
+    begun = {"mlflow.project.entryPoint": "main", "mlflow.user": getpass.getuser()}
+    tags = [
+        begun,
+        {**begun, "stage": "main"},
+        {**begun, "mlflow.parentRunId": UNKNOWN},
+        {"mlflow.user": "me"},
+    ]
+    experiment = store.create_experiment("begun")
+    made = [store.create_run(experiment, tags=each, run_name="bedecked-owl-1").info.run_id for each in tags]
+    time.sleep(0.01)
+    mlflow.set_experiment("begun")
+    with started(tmp_path):
+        pass
+    assert [store.get_run(run).info.status for run in made] == ["FAILED", "RUNNING", "RUNNING", "RUNNING"]
+    never = store.get_run(made[0])
+    assert never.info.run_name == "main never began"
+    assert "--env-manager local" in never.data.tags["mlflow.note.content"]
+    monkeypatch.setenv("MLFLOW_RUN_ID", made[0])  # it does, late
+    with started(tmp_path):
+        pass
+    late = store.get_run(made[0])
+    assert (late.info.status, late.info.run_name) == ("FINISHED", "stage numbers")
+    assert late.data.tags["mlflow.note.content"] == ""
+
+
+def test_an_experiment_has_h_as_its_primary_metric_and_a_view_of_all_results(store, tmp_path):
+    mlflow.set_experiment("tagged")
+    experiment = store.get_experiment_by_name("tagged").experiment_id
+    store.set_experiment_tag(experiment, "mlflow.experiment.primaryMetric.name", "mine")
+    with started(tmp_path):
+        pass
+    tags = store.get_experiment(experiment).tags
+    assert tags["mlflow.experiment.primaryMetric.name"] == "mine", "what is there stays"
+    view = json.loads(tags["mlflow.sharedViewState.results"])
+    with started(tmp_path) as run:
+        run.log_scores({"H": 0.5})
+    order = f"{view['orderByKey']} {'ASC' if view['orderByAsc'] else 'DESC'}"
+    (found,) = store.search_runs([experiment], view["searchFilter"], order_by=[order])
+    assert found.info.run_id == run.run_id
 
 
 def test_an_experiment_is_chosen_but_not_against_mlflow_run(store, tmp_path, monkeypatch):
@@ -298,7 +345,7 @@ def test_processes_that_create_one_store_at_once_wait_for_each_other(tmp_path, m
 @pytest.fixture
 def family(store, tmp_path):
     """A run with a child that made a file, in a folder too."""
-    with started(tmp_path) as parent, started(tmp_path, is_child=True) as child:
+    with started(tmp_path) as parent, started(tmp_path, within=parent) as child:
         (child.folder / "checkpoints").mkdir()
         for name in ("gan.safetensors", "checkpoints/gan-epoch-0002.safetensors"):
             (child.folder / name).write_text(name)
@@ -335,7 +382,7 @@ def test_a_run_stands_for_the_artifact_that_it_or_its_child_made(family):
 def test_two_children_with_the_artifact_are_told_apart_by_the_user(store, tmp_path):
     with started(tmp_path) as parent:
         for _ in range(2):
-            with started(tmp_path, is_child=True) as child:
+            with started(tmp_path, within=parent) as child:
                 (child.folder / "gan.safetensors").write_text("")
     with pytest.raises(
         InputError,
@@ -385,42 +432,58 @@ def test_a_failing_stage_fails_the_whole_and_leaves_nothing_running(store, capsy
         assert run.data.tags["error"].startswith("FloatingPointError: GAN: the term ")
 
 
-def test_a_training_goes_on_by_run_id_and_epochs_alone_as_if_unbroken(store):
+def test_the_same_run_goes_on_by_its_id_and_may_have_more_epochs(store, capsys):
     mlflow.set_experiment("resumed")
-    for flags in (
-        [*TINY, "--gan.save.epochs=[1]", "--run_name=first", "--seed=3"],
-        ["--resume={}/checkpoints/gan-epoch-0001.safetensors"],
-        ["--resume={}", "--gan.epochs=3"],
-    ):
-        newest = [
-            run.info.run_id
-            for run in store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
-        ][:1]
-        assert (
-            launch(
-                train_gan.COMMAND,
-                [flag.format(*newest) for flag in flags],
-            )
-            == 0
-        )
-    third, second, first = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
-    steps = {
-        run.info.run_id: [point.step for point in store.get_metric_history(run.info.run_id, "gan/critic")]
-        for run in (first, second, third)
-    }
-    assert list(steps.values()) == [[1, 2], [2], [3]]
-    assert {
-        (run.data.params["gan.hidden_size"], run.data.params["seed"]) for run in (first, second, third)
-    } == {("8", "3")}
-    assert [run.info.run_name for run in (first, second, third)] == [
+    assert launch(train_gan.COMMAND, [*TINY, "--run_name=first", "--seed=3"]) == 0
+    (run,) = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
+    given = f"--resume={run.info.run_id}"
+    assert launch(train_gan.COMMAND, [given, "--gan.epochs=4"]) == 0
+    (again,) = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
+    assert (again.info.run_id, again.info.run_name, again.info.status) == (
+        run.info.run_id,
         "first",
-        "train_gan numbers",
-        "train_gan numbers",
-    ]
-    assert [run.data.params["threads"] for run in (first, second)] == ["1", "0"]
-    ours, theirs = (load_file(resolved(run.info.run_id)) for run in (first, second))
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        "FINISHED",
+    )
+    for name, last in {"gan/critic": 4, "monitor/loss": 1}.items():
+        points = store.get_metric_history(run.info.run_id, name)
+        assert [point.step for point in points] == list(range(1, last + 1))
+    assert launch(train_gan.COMMAND, [*TINY, "--run_name=unbroken", "--seed=3", "--gan.epochs=4"]) == 0
+    (whole, _) = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
+    ours, theirs = (load_file(resolved(each.info.run_id)) for each in (again, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    for changed, why in {
+        "--gan.epochs=3": "gan.epochs: found 3; allowed: at least 4, as run",
+        "--seed=4": "seed: found 4; allowed: 3, as run",
+        "--data.seed=1": "data.seed: found 1; allowed: 0, as run",
+        "--gan.hidden_size=9": "gan.hidden_size: found 9; allowed: 8, as run",
+    }.items():
+        assert failure(capsys, train_gan.COMMAND, given, changed).startswith(f"error: --resume: {why}")
+    assert "found a run of train_gan; allowed: the id of a run of main" in failure(
+        capsys, main.COMMAND, given
+    )
+    assert "run id: found no run 'none'" in failure(capsys, main.COMMAND, "--resume=none")
+
+
+def test_a_run_does_not_go_on_with_other_data(store, capsys, tmp_path):
+    mlflow.set_experiment("other data")
+    shutil.copytree(make_data.write_xlsa17(tmp_path / "data"), tmp_path / "moved")
+    flags = [*TINY, "--select=false", "--gan.batch_size=8"]
+    assert launch(train_gan.COMMAND, [*flags, f"--data.path={tmp_path / 'data'}"]) == 0
+    (run,) = store.search_runs([store.get_experiment_by_name("other data").experiment_id])
+    given = f"--resume={run.info.run_id}"
+    assert launch(train_gan.COMMAND, [given, f"--data.path={tmp_path / 'moved'}"]) == 0
+    make_data.write_xlsa17(tmp_path / "moved", features=2 * make_data.xlsa17_arrays()["features"] + 1)
+    message = failure(capsys, train_gan.COMMAND, given, f"--data.path={tmp_path / 'moved'}")
+    known = run.data.tags["data.digest"]
+    assert "moved" in message
+    assert f"allowed: {known}, that of the run that is resumed" in message
+
+
+def test_a_run_that_was_killed_before_it_began_is_ended_and_cannot_go_on(store, capsys):
+    run = store.create_run(store.get_experiment_by_name("tests").experiment_id, tags={"stage": "main"})
+    message = failure(capsys, main.COMMAND, f"--resume={run.info.run_id}")
+    assert "which was interrupted before it began; allowed: " in message
+    assert store.get_run(run.info.run_id).info.status == "KILLED"
 
 
 def test_main_needs_a_gan_and_says_so_before_it_trains_anything(store, capsys):
@@ -513,6 +576,63 @@ def test_what_the_server_cannot_store_fails_the_run_and_is_kept_here(remote, ser
     shutil.rmtree(scratch)
 
 
+@contextlib.contextmanager
+def stopped(server_folder):
+    """Have the server's processes stand still, so that it takes requests and answers none."""
+    number = int((server_folder / "pid").read_text())
+    os.killpg(number, signal.SIGSTOP)
+    yield
+    os.killpg(number, signal.SIGCONT)
+
+
+def test_a_training_goes_on_while_the_server_is_away_and_sends_all_later(
+    remote, server_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(tracking, "SECONDS_OF_PATIENCE", 1)
+    monkeypatch.setattr(tracking, "SECONDS_OF_QUIET", 0.2)
+    with started(tmp_path) as run:
+        run.log({"gan/critic": 1.0}, 1)
+        with stopped(server_folder):
+            for epoch in (2, 3, 4):
+                (run.folder / f"gan-{epoch}").write_text("made meanwhile")
+                run.log({"gan/critic": float(epoch)}, epoch)
+        time.sleep(0.3)
+        run.log({"gan/critic": 5.0}, 5)
+        points = remote.get_metric_history(run.run_id, "gan/critic")
+        assert [(point.step, point.value) for point in points] == [(n, float(n)) for n in range(1, 6)]
+        assert {"gan-2", "gan-3", "gan-4"} <= set(files_of(remote, run.run_id))
+    assert remote.get_run(run.run_id).info.status == "FINISHED"
+    assert "warning: MLflow is away, logs wait: " in capsys.readouterr().err
+
+
+def test_a_training_goes_on_from_what_the_server_has_on_another_machine(remote, tmp_path, monkeypatch):
+    mlflow.set_experiment("moved")
+    flags = [*TINY, "--gan.epochs=4", "--gan.save.resume_every=1e-9"]
+    log, before = tracking.Run.log, tracking.tempfile.tempdir
+    monkeypatch.setattr(tracking.tempfile, "tempdir", str(tmp_path))
+
+    def interrupt(run, metrics, epoch):
+        log(run, metrics, epoch)
+        if "gan/critic" in metrics and epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tracking.Run, "log", interrupt)
+        assert launch(main.COMMAND, flags) == 130
+    assert list(tmp_path.iterdir()) == [], "nothing of it is left here"
+    child, parent = remote.search_runs([remote.get_experiment_by_name("moved").experiment_id])
+    assert (child.info.status, parent.info.status) == ("KILLED", "KILLED")
+    assert files_of(remote, child.info.run_id, "resume")
+    assert launch(main.COMMAND, [f"--resume={parent.info.run_id}"]) == 0
+    monkeypatch.setattr(tracking.tempfile, "tempdir", before)
+    runs = remote.search_runs([remote.get_experiment_by_name("moved").experiment_id])
+    assert sorted(run.data.tags["stage"] for run in runs) == ["generate", "main", "train_cls", "train_gan"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    points = remote.get_metric_history(child.info.run_id, "gan/critic")
+    assert [point.step for point in points] == [1, 2, 3, 4]
+    assert not files_of(remote, child.info.run_id, "resume")
+
+
 def test_the_whole_road_runs_against_a_server_and_can_be_built_upon(remote, capsys, tmp_path):
     mlflow.set_experiment("road")
     assert launch(main.COMMAND, TINY) == 0
@@ -528,4 +648,4 @@ def test_the_whole_road_runs_against_a_server_and_can_be_built_upon(remote, caps
     (again, *_) = remote.search_runs([remote.get_experiment_by_name("road").experiment_id])
     assert again.data.tags["stage"] == "evaluate"
     scores = remote.get_run(runs["main"]).data.metrics
-    assert {name: scores[name] for name in SCORES} == again.data.metrics
+    assert {name: scores[name] for name in SCORES if name not in (*RAW, "gamma")} == again.data.metrics

@@ -12,9 +12,9 @@ from cwgan.gan.snapshots import load_snapshots, snapshot_epochs, synthesize_from
 from cwgan.gan.synthesis import synthesize
 
 
-def constant(value: float) -> Generator:
+def constant(value: float, attribute_size: int = 2, feature_size: int = 4) -> Generator:
     """Return a generator whose every feature is one number."""
-    generator = Generator(2, 2, 3, 4, 0.2, torch.Generator())
+    generator = Generator(attribute_size, 2, 3, feature_size, 0.2, torch.Generator())
     generator.load_state_dict(
         {name: torch.zeros_like(tensor) for name, tensor in generator.state_dict().items()}
     )
@@ -76,7 +76,8 @@ def test_rows_come_from_the_epoch_itself_and_the_newest_multiples_below_it(
 def test_a_checkpoint_gives_its_snapshots_oldest_first_and_the_newest_generator_last(
     tmp_path: Path, numbers: GzslDataset
 ) -> None:
-    tensors = module_tensors(snapshot0=constant(1), snapshot1=constant(2), generator=constant(3))
+    made = {"snapshot0": constant(1, 20, 128), "snapshot1": constant(2, 20, 128)}
+    tensors = module_tensors(**made, generator=constant(3, 20, 128))
     save_checkpoint(tmp_path / "gan.safetensors", tensors, "gan", 3, to_dict(Config()), numbers)
     generators = load_snapshots(load_checkpoint(tmp_path / "gan.safetensors"))
     assert [generator.output_bias[0].item() for generator in generators] == [1, 2, 3]

@@ -122,8 +122,9 @@ def test_a_failure_in_the_middle_leaves_no_file(tmp_path: Path, numbers: GzslDat
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("train/Y", [1, 2, 101], r"train/Y: found classes 1 to 101; allowed: 1 to 100"),
-        ("train/Y", [0, 1, 2], r"train/Y: found classes 0 to 2"),
+        ("train/Y", [1, 2, 101], r"train/Y: found 101; allowed: whole numbers from 1 to 100"),
+        ("train/Y", [0, 1, 2], r"train/Y: found 0; allowed: whole"),
+        ("train/Y", [1, 1.5, 2], r"train/Y: found 1\.5; allowed: whole"),
         ("train/Y", [1, 2], r"train/Y: found 2 labels; allowed: 3"),
         ("train/X", [[1.0], [float("nan")], [2.0]], r"train/X: found NaN or infinity"),
         ("train/X", [1.0, 2.0, 3.0], r"train/X: found float64 of shape \(3,\)"),
@@ -137,3 +138,18 @@ def test_a_bad_synthetic_file_is_refused(tmp_path: Path, key: str, value: list[f
     with pytest.raises(InputError, match=message):
         source = inspect_synthetic(tmp_path / "s.h5")
         read_synthetic(source, torch.empty(source.rows, source.feature_size), 100)
+
+
+def test_a_synthetic_file_without_rows_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["train/X"], file["train/Y"] = torch.empty(0, 3).numpy(), torch.empty(0).numpy()
+    with pytest.raises(InputError, match=r"s\.h5: train/Y: found 0 labels; allowed: at least one row"):
+        inspect_synthetic(tmp_path / "s.h5")
+
+
+@pytest.mark.parametrize("text", ["{half", "[1]", "7", "[" * 100_000])
+def test_broken_facts_of_a_synthetic_file_are_refused(tmp_path: Path, text: str) -> None:
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["train/X"], file["train/Y"], file["info/data"] = [[1.0]], [1], text
+    with pytest.raises(InputError, match=r"s\.h5: info/data: found .*; allowed: JSON"):
+        inspect_synthetic(tmp_path / "s.h5").read_facts("data")

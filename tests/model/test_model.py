@@ -299,8 +299,8 @@ def test_the_champion_is_the_version_of_highest_validation_score_on_the_same_dat
 
 def test_a_model_that_cannot_be_logged_leaves_none_behind(made, tmp_path):
     before = len(mlflow.search_logged_models(output_format="list"))
-    with mlflow.start_run(), pytest.raises(Exception, match="nowhere"):
-        registry.log_model(tmp_path / "nowhere", np.ones((1, 4)), 3, {}, "a")
+    with mlflow.start_run() as run, pytest.raises(Exception, match="nowhere"):
+        registry.log_model(tmp_path / "nowhere", np.ones((1, 4)), 3, {}, "a", run.info.run_id)
     assert len(mlflow.search_logged_models(output_format="list")) == before
 
 
@@ -321,8 +321,12 @@ def test_the_served_model_answers_many_at_once_and_refuses_what_it_cannot_take(m
         str(port),
     ]
     command += ["-m", "models:/numbers/2", "--workers", "1"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where uvicorn is
     with (made.folder / "serve.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=made.folder, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=made.folder, start_new_session=True,
+            env={**os.environ, "PATH": path},
+        )  # fmt: skip
 
     def ask(body: bytes) -> tuple[int, dict]:
         request = urllib.request.Request(

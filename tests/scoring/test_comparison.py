@@ -20,7 +20,7 @@ from cwgan.stages.figures import draw_variants
 def test_the_spread_is_mean_and_sample_deviation_of_what_all_runs_have() -> None:
     found = spread([{"H": 0.25, "T1": 0.5}, {"H": 0.75, "T1": 0.5, "S": 1.0}, {"H": 0.5, "T1": 0.5}])
     assert found == {"H": Spread(0.5, 0.25), "T1": Spread(0.5, 0.0)}
-    assert spread([{"H": 0.5}]) == {"H": Spread(0.5, 0.0)}
+    assert spread([{"H": 0.5}]) == {"H": Spread(0.5, None)}
     assert to_metrics({"H": Spread(0.6, 0.1)}, "wgan/") == {"wgan/H": 0.6, "wgan/H_std": 0.1}
 
 

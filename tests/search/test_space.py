@@ -3,9 +3,10 @@
 import pytest
 import yaml
 
-from cwgan.command_line import flatten, override, to_dict
+from cwgan.command_line import override, to_dict
 from cwgan.config import Config
 from cwgan.errors import InputError
+from cwgan.layers import flatten
 from cwgan.search.space import Choices, Range, apply_point, find_point, list_points, read_space, take_gan_part
 
 WEIGHT, COUNT, EPOCHS = "gan.cycle_weight", "generate.counts", "gan.epochs"
@@ -67,7 +68,8 @@ def test_an_entry_is_a_range_or_choices_of_its_parameters_type(line, entry, tmp_
         (WEIGHT, "{low: -1, high: 1}", "-1", "at least 0"),
         ("gan.beta1", "{low: 0, high: 1}", "1", "at least 0 and below 1"),
         (EPOCHS, "{low: 1, high: 2.5}", "2.5", "a whole number"),
-        (EPOCHS, "{low: 0, high: 5}", "0", "at least 1"),
+        (EPOCHS, "{low: 0, high: 5}", "0", "at least 1 and at most 1000000"),
+        ("gan.hidden_size", f"{{low: 1, high: {10**20}}}", f"a whole number of {10**20}", f"at most {2**53}"),
         (COUNT, "{low: 0.5, high: 5}", "0.5", "a whole number, at least 1"),
         (COUNT, "{low: 0, high: 5}", "0", "a whole number, at least 1"),
         (COUNT, "{choices: [[100], [200]]}", "[100]", "a whole number, at least 1"),
@@ -107,7 +109,7 @@ def test_a_file_that_names_no_parameter_is_refused(tmp_path):
         example = "at least one, as gan.cycle_weight: {low: 0.001, high: 10, log: true}"
         assert find_refusal(tmp_path, text) == f"search space: found no parameter; allowed: {example}"
     assert "YAML: found a list; allowed: a mapping" in find_refusal(tmp_path, "- gan.cycle_weight")
-    with pytest.raises(InputError, match=r"--sweep\.space: preset: found '/no/such\.yaml'"):
+    with pytest.raises(InputError, match=r"--sweep\.space: layer: found '/no/such\.yaml'"):
         read_space("/no/such.yaml", Config())
 
 

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from test_report import COUNT, SPACE, WEIGHT, make_task, make_trial
 
 from cwgan.config import SweepConfig
-from cwgan.errors import InputError, Stopped, StoreError
+from cwgan.errors import InputError, Stopped, StoreError, WriteError
 from cwgan.search.space import Choices, Range, list_points, take_gan_part
 from cwgan.search.study import (
     GRACE,
@@ -203,11 +203,14 @@ def test_a_settings_own_error_is_noted_and_its_point_counts_as_tried(tmp_path):
     assert (states_of(study), study.is_done()) == ("FAIL FAIL COMPLETE COMPLETE", True)
 
 
-@pytest.mark.parametrize("trouble", [StoreError("away"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "trouble", [StoreError("away"), WriteError("away"), MemoryError("away"), KeyboardInterrupt()]
+)
 def test_what_is_not_the_settings_fault_is_raised_and_tried_again_first_however_often(trouble, tmp_path):
     study, times = Study(make_task(tmp_path, trials=2)), RETRIES + 2
     for _ in range(times):
-        with pytest.raises(type(trouble), match="^away$" if isinstance(trouble, StoreError) else None):
+        kind = KeyboardInterrupt if isinstance(trouble, KeyboardInterrupt) else StoreError
+        with pytest.raises(kind, match="^away$" if kind is StoreError else None):
             try_one(study, fail_with(trouble))
         study.recover()
     assert states_of(study) == "FAIL " * times + "WAITING"

@@ -153,8 +153,9 @@ def test_the_final_models_are_scored_once_per_seed_beside_the_presets_own(tmp_pa
     place.sweep(**flags)
     (parent,) = place.runs()
     for name in ("S", "U", "H", "T1"):
-        assert {name, f"{name}_std", f"default/{name}", f"default/{name}_std"} <= set(parent.data.metrics)
-    names = [run.info.run_name.split(" numbers")[0] for run in place.runs(parent)]
+        both = {f"{which}/{name}{end}" for which in ("best", "default") for end in ("", "_std")}
+        assert both <= set(parent.data.metrics)
+    names = [run.info.run_name.removeprefix("numbers ") for run in place.runs(parent)]
     seeds = [f"{name} seed {seed}" for name in ("best", "default") for seed in (0, 1)]
     assert names == ["trial 0", "trial 1", *seeds]
     assert "best" in (place.artifacts(parent) / "final.md").read_text()

@@ -5,25 +5,15 @@ import math
 import pytest
 import yaml
 
-from cwgan.command_line import (
-    CONFIGS,
-    SECTIONS,
-    Command,
-    find_layer,
-    flatten,
-    from_dict,
-    nearest,
-    override,
-    parse,
-    read_layer,
-    to_dict,
-)
+from cwgan.command_line import SECTIONS, Command, from_dict, nearest, override, parse, to_dict
 from cwgan.config import Config
 from cwgan.errors import InputError
+from cwgan.layers import CONFIGS, find_layer, flatten, read_layer
 from entrypoints import main
 
 COMMAND = Command("test", "For tests.", SECTIONS)
-PRESETS = sorted({path.stem for path in CONFIGS.glob("*.yaml")} - {"sweep"})
+PRESETS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+VARIANTS = sorted(path.stem for path in CONFIGS.glob("variants/*.yaml"))
 
 
 @pytest.fixture
@@ -66,6 +56,20 @@ def test_each_layer_overrides_those_before_it(layer):
     assert gan.classification_weight == 5
 
 
+def test_of_several_layers_the_later_ones_win(layer):
+    mine = layer("gan: {epochs: 3}")
+    arguments = parse(COMMAND, ["--config", f"numbers, {mine}"])
+    assert (arguments.config.gan.epochs, arguments.config.generate.counts) == (3, [100])
+    assert parse(COMMAND, ["--config", f"{mine},numbers"]).config.gan.epochs == 15
+    assert "found 'imagenet'" in refusal("--config", "numbers,imagenet")
+
+
+def test_what_was_given_is_told_and_nothing_empty():
+    flags = ["--variant=", "--config=numbers", "--gan.epochs=15", "--seeds=[1,2]"]
+    assert parse(COMMAND, flags).given == {"config": "numbers", "gan.epochs": "15", "seeds": "[1, 2]"}
+    assert parse(main.COMMAND, []).given == {"config": "numbers"}
+
+
 def test_the_command_names_its_own_preset_where_none_is_given(layer):
     command = Command("test", "", SECTIONS, config=layer("seed: 7"))
     assert parse(command, []).config.seed == 7
@@ -91,11 +95,12 @@ def test_sections_that_a_command_does_not_take_are_inherited_but_no_flags():
     assert "gan.epochs: found an unknown parameter" in refusal("--gan.epochs", "3", command=command)
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_file_in_configs_parses(name):
-    kind = "variant" if "wgan" in name else "config"
+@pytest.mark.parametrize(
+    ("kind", "name"), [("config", name) for name in PRESETS] + [("variant", name) for name in VARIANTS]
+)
+def test_every_file_in_configs_parses(kind, name):
     arguments = parse(COMMAND, [f"--{kind}", name])
-    written = flatten(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()))
+    written = flatten(yaml.safe_load(find_layer(name, kind).read_text()))
     written.pop("base", None)
     assert written
     assert written == {
@@ -125,10 +130,10 @@ def test_cycle_wgan_is_what_the_defaults_are():
 
 
 def test_variants_differ_in_their_weights_alone():
-    variants = [name for name in PRESETS if "wgan" in name]
+    variants = [name for name in VARIANTS if "wgan" in name]
     assert len(variants) == 5
     for name in variants:
-        assert all(key.endswith("_weight") for key in flatten(read_layer(CONFIGS / f"{name}.yaml")))
+        assert all(key.endswith("_weight") for key in flatten(read_layer(find_layer(name, "variant"))))
 
 
 def test_a_configuration_survives_being_written_and_read():
@@ -201,11 +206,16 @@ def test_abbreviated_flags_are_refused():
     assert "unknown parameter" in refusal("--gan.epo", "1")
 
 
-@pytest.mark.parametrize("kind", ["config", "variant"])
-def test_an_unknown_preset_is_refused_with_the_known_ones(kind):
+@pytest.mark.parametrize(
+    ("kind", "fitting", "others"), [("config", PRESETS, VARIANTS), ("variant", VARIANTS, PRESETS)]
+)
+def test_an_unknown_layer_is_refused_with_those_that_fit_the_parameter(kind, fitting, others):
     message = refusal(f"--{kind}", "imagenet")
-    assert message.startswith(f"--{kind}: preset: found 'imagenet'")
-    assert all(name in message for name in PRESETS)
+    assert message.startswith(
+        f"--{kind}: layer: found 'imagenet'; allowed: one of {', '.join(fitting)}, or a"
+    )
+    assert f"--{kind}: layer: found '{others[0]}'" in refusal(f"--{kind}", others[0])
+    assert f"(nearest: {fitting[0]})" in refusal(f"--{kind}", f"{fitting[0]}1")
 
 
 def test_a_file_that_is_not_there_is_refused_with_the_folder_it_was_looked_for_from(tmp_path, monkeypatch):

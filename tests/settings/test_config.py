@@ -51,7 +51,7 @@ def test_the_default_of_a_choice_is_one_of_its_values(name):
 @pytest.mark.parametrize(
     ("section", "values", "allowed"),
     [
-        (GanConfig, {"epochs": 0}, "at least 1"),
+        (GanConfig, {"epochs": 0}, "at least 1 and at most 1000000"),
         (GanConfig, {"beta1": 1.0}, "at least 0 and below 1"),
         (FitConfig, {"lr": 0.0}, "above 0"),
         (DataConfig, {"holdout": 1.0}, "above 0 and below 1"),

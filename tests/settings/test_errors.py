@@ -7,6 +7,11 @@ import pytest
 from cwgan.errors import InputError, interruptible
 
 
+def test_what_was_found_is_shortened_whatever_it_is() -> None:
+    assert len(str(InputError("a", "b", "x" * 10**6, "c"))) < 1100
+    assert "found a number of thousands of digits" in str(InputError("a", "b", [10**5000], "c"))
+
+
 def test_an_input_error_says_where_what_and_what_is_allowed() -> None:
     error = InputError("data.h5", "train/X", "4 columns", "5")
     assert str(error) == "data.h5: train/X: found 4 columns; allowed: 5"

@@ -123,11 +123,12 @@ def test_rows_come_from_the_snapshots_that_were_scored_while_training_also_after
     )
     logged: dict[str, float] = {}
     whole = train(Job(config, dataset, tmp_path / "whole", lambda metrics, epoch: logged.update(metrics)))
-    half = train(Job(replace(config, gan=replace(config.gan, epochs=2)), dataset, tmp_path / "half", ignore))
-    resumed = train(Job(config, dataset, tmp_path / "resumed", ignore), resume=half)
+    train(Job(replace(config, gan=replace(config.gan, epochs=2)), dataset, tmp_path / "half", ignore))
+    resumed = train(Job(config, dataset, tmp_path / "half", ignore, is_resumed=True))
     assert whole is not None
     assert resumed is not None
-    assert whole.read_bytes() == resumed.read_bytes()
+    ours, theirs = load_checkpoint(whole).tensors, load_checkpoint(resumed).tensors
+    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
     generators = load_snapshots(load_checkpoint(whole))
     assert len(generators) == 2
     assert not torch.equal(generators[0].output_weight, generators[1].output_weight)
@@ -157,13 +158,11 @@ def test_files_of_another_split_are_refused_and_only_evaluate_can_be_told_to_tak
     classifier, other = tmp_path / "classifier.safetensors", load_numbers(1)
     monitor = replace(TINY.monitor, train=False)
     job = Job(replace(TINY, monitor=monitor, data=DataConfig(seed=1)), other, tmp_path / "other", ignore)
-    longer = replace(job, config=override(job.config, {"gan.epochs": 2}))
     uses = {
         generate: (job, gan_file),
         train_classifier: (job, made),
         evaluate_classifier: (job, classifier),
         partial(train, pretrained=gan_file): (job,),
-        partial(train, resume=gan_file): (longer,),
     }
     for use, arguments in uses.items():
         refused = f"split: found {numbers.split_hash}, made from numbers; allowed: {other.split_hash}"

@@ -1,16 +1,19 @@
 """The training stage: what it writes and logs, which checkpoints stay, and that resuming changes nothing."""
 
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from cwgan.command_line import find_layer, flatten, from_dict, override, read_layer, to_dict
-from cwgan.config import Config, GanConfig, MonitorConfig, RegressorConfig, SaveConfig
+from cwgan.command_line import from_dict, override, to_dict
+from cwgan.config import Config, GanConfig, MonitorConfig, RegressorConfig
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import load_checkpoint, load_classifier
+from cwgan.layers import find_layer, flatten, read_layer
+from cwgan.stages import resume
 from cwgan.stages.classify import train_classifier
 from cwgan.stages.generate import generate
 from cwgan.stages.job import Job
@@ -30,9 +33,7 @@ def changed(config: Config = TINY, **sections: dict) -> Config:
 
 
 def with_saves(stage: str = "gan", **rule: object) -> Config:
-    return dataclasses.replace(
-        TINY, **{stage: dataclasses.replace(getattr(TINY, stage), save=SaveConfig(**rule))}
-    )
+    return changed(TINY, **{stage: {"save": to_dict(TINY)[stage]["save"] | rule}})
 
 
 class Curves(dict):
@@ -152,51 +153,85 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_leaves_no_unfinished_fi
 def test_two_epochs_and_two_more_are_four_bit_for_bit(numbers, tmp_path, gan):
     unbroken, first, resumed = Curves(), Curves(), Curves()
     train(Job(changed(gan=gan), numbers, tmp_path / "unbroken", unbroken))
-    gan_file = train(Job(changed(gan={**gan, "epochs": 2}), numbers, tmp_path / "first", first))
-    train(Job(changed(gan=gan), numbers, tmp_path / "resumed", resumed), resume=gan_file)
-    assert_same_tensors(tmp_path / "unbroken/gan.safetensors", tmp_path / "resumed/gan.safetensors")
-    for name in resumed:
-        assert {**first[name], **resumed[name]} == unbroken[name]
+    train(Job(changed(gan={**gan, "epochs": 2}), numbers, tmp_path / "first", first))
+    train(Job(changed(gan=gan), numbers, tmp_path / "first", resumed, is_resumed=True))
+    whole, again = (tmp_path / name / "gan.safetensors" for name in ("unbroken", "first"))
+    assert whole.read_bytes() == again.read_bytes()
+    assert resumed == unbroken
+    assert all(first[name].items() <= unbroken[name].items() for name in first)
 
 
-def test_a_resumed_training_takes_its_pretrained_networks_from_the_checkpoint_and_fits_none(
-    numbers, tmp_path
+@pytest.fixture
+def every_step(monkeypatch):
+    """Save at every step, however much of the time that takes."""
+    monkeypatch.setattr(resume, "SHARE", float("inf"))
+
+
+class Interrupting(Curves):
+    """A log that interrupts the training at one of its calls, of which every saving makes one."""
+
+    def __init__(self, call: int) -> None:
+        self.left = call
+
+    def __call__(self, metrics, epoch):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        super().__call__(metrics, epoch)
+
+
+def test_a_training_interrupted_anywhere_goes_on_bit_for_bit(numbers, tmp_path, every_step):
+    rule = {"every": 1, "keep": 1, "best_by": "monitor_accuracy", "resume_every": 1e-9}
+    config = changed(gan={"epoch_steps": 3, "save": rule}, monitor={"save": {"every": 1, "keep": 1}})
+    unbroken = Curves()
+    train(Job(config, numbers, tmp_path / "unbroken", unbroken))
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "unbroken").rglob("*.safetensors")}
+    for call in range(1, 20, 2):
+        folder, resumed = tmp_path / str(call), Curves()
+        with pytest.raises(KeyboardInterrupt):
+            train(Job(config, numbers, folder, Interrupting(call)))
+        with suppress(KeyboardInterrupt):
+            train(Job(config, numbers, folder, Interrupting(call), is_resumed=True))
+        train(Job(config, numbers, folder, resumed, is_resumed=True))
+        assert {path.name: path.read_bytes() for path in folder.rglob("*.safetensors")} == whole, call
+        assert resumed == unbroken, call
+        assert not (folder / "resume").exists()
+
+
+def test_of_a_damaged_resume_point_the_one_before_is_used_with_a_warning(
+    numbers, tmp_path, capsys, every_step
 ):
-    gan_file = train(Job(changed(gan={"epochs": 1}), numbers, tmp_path / "first", Curves()))
-    curves = Curves()
-    train(Job(changed(gan={"epochs": 2}), numbers, tmp_path / "resumed", curves), resume=gan_file)
-    assert {name.partition("/")[0] for name in curves} == {"gan"}
-    assert list(curves["gan/critic"]) == [2]
+    config = changed(gan={"epoch_steps": 3, "save": {"resume_every": 1e-9}})
+    train(Job(config, numbers, tmp_path / "unbroken", Curves()))
+    with pytest.raises(KeyboardInterrupt):
+        train(Job(config, numbers, tmp_path / "broken", Interrupting(14)))
+    older, newer = sorted((tmp_path / "broken/resume").iterdir())
+    content = bytearray(newer.read_bytes())
+    content[-100] ^= 1
+    newer.write_bytes(content)
+    train(Job(config, numbers, tmp_path / "broken", Curves(), is_resumed=True))
+    said = capsys.readouterr().err
+    assert f"warning: {newer}: checksum: found that of other contents: the file is damaged" in said
+    assert str(older) not in said
+    first, second = (tmp_path / name / "gan.safetensors" for name in ("unbroken", "broken"))
+    assert first.read_bytes() == second.read_bytes()
 
 
-def test_a_training_resumed_from_a_savepoint_goes_on_from_its_epoch(numbers, tmp_path):
-    train(Job(with_saves(epochs=[3]), numbers, tmp_path / "unbroken", Curves()))
-    curves = Curves()
-    train(
-        Job(TINY, numbers, tmp_path / "resumed", curves),
-        resume=tmp_path / "unbroken/checkpoints/gan-epoch-0003.safetensors",
+def test_a_training_that_has_ended_is_not_repeated(numbers, tmp_path):
+    gan_file, curves = train(Job(TINY, numbers, tmp_path, Curves())), Curves()
+    before = gan_file.read_bytes()
+    train(Job(TINY, numbers, tmp_path, curves, is_resumed=True))
+    assert gan_file.read_bytes() == before
+    assert list(curves["gan/critic"]) == [1, 2, 3, 4], "told again to whoever lacks it"
+
+
+def test_without_being_resumed_nothing_in_the_folder_is_used(numbers, tmp_path):
+    train(Job(changed(gan={"epochs": 1}), numbers, tmp_path, Curves()))
+    first, second = (
+        train(Job(dataclasses.replace(TINY, seed=1), numbers, folder, Curves()))
+        for folder in (tmp_path, tmp_path / "new")
     )
-    assert list(curves["gan/critic"]) == [4]
-    assert_same_tensors(tmp_path / "unbroken/gan.safetensors", tmp_path / "resumed/gan.safetensors")
-
-
-@pytest.mark.parametrize("epochs", [3, 4])
-def test_a_checkpoint_with_no_epoch_left_to_train_is_refused(numbers, tmp_path, epochs):
-    gan_file = train(Job(TINY, numbers, tmp_path, Curves()))
-    with pytest.raises(InputError, match=rf"epoch: found 4; allowed: fewer than gan\.epochs, {epochs}"):
-        train(Job(changed(gan={"epochs": epochs}), numbers, tmp_path / "resumed", Curves()), resume=gan_file)
-
-
-def test_a_checkpoint_of_networks_of_another_size_is_refused(numbers, tmp_path):
-    gan_file = train(Job(changed(gan={"epochs": 1}), numbers, tmp_path, Curves()))
-    with pytest.raises(InputError, match="size mismatch"):
-        train(Job(changed(gan={"hidden_size": 9}), numbers, tmp_path / "resumed", Curves()), resume=gan_file)
-
-
-def test_a_checkpoint_without_a_gan_cannot_be_resumed(numbers, tmp_path):
-    train(Job(changed(gan={"train": False}), numbers, tmp_path, Curves()))
-    with pytest.raises(InputError, match=r"pretrained\.safetensors: generator: found nothing of that name"):
-        train(Job(TINY, numbers, tmp_path / "resumed", Curves()), resume=tmp_path / "pretrained.safetensors")
+    assert first.read_bytes() == second.read_bytes()
 
 
 # Pretrained networks from elsewhere
