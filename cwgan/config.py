@@ -153,9 +153,7 @@ class GenerateConfig(Section, section="generate."):
         1.0, "share of the way to its ridge-regression mean that each class is moved", at_least=0, at_most=1
     )
     mean_ridge: float = option(
-        0.0,
-        "penalty of that regression on cosines of attributes; 0: the best on left-out classes",
-        at_least=0,
+        0.0, "penalty of that regression on cosines of attributes; 0: best on left-out classes", at_least=0
     )
     merge: bool = option(False, "also write the real training rows into the file, before the synthetic ones")
     npy: bool = option(False, "also write X.npy, Y.npy and A.npy (synthetic rows only)")
