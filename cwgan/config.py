@@ -32,9 +32,7 @@ class DataConfig(Section, section="data."):
     fold: int = option(
         0, "validation classes: 0: the files' own; else this draw of seen ones", at_least=0, at_most=LARGEST
     )
-    division: int = option(
-        0, "unseen classes: 0: the files' own; else this draw of all", at_least=0, at_most=LARGEST
-    )
+    division: int = option(0, "unseen: 0: the files' own; else this draw", at_least=0, at_most=LARGEST)
     seed: int = option(0, "seed of the built-in data and validation split", at_least=0, at_most=LARGEST)
     other_split: bool = option(False, "evaluate: accept a classifier that learnt from another split")
 
