@@ -1,5 +1,5 @@
 # make demo: environment and the main job on built-in data.  make test: environment, checks and tests.
-# make soak: runs are killed and resumed for a long time.
+# make soak: runs are killed and resumed, and inputs damaged, for a long time.
 # make divisions FLO=<folder>: recipes on many divisions of the classes, for docs/results.md.
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -32,8 +32,9 @@ lint: .venv/installed
 bench: .venv/installed
 	$(BIN)/python -m benchmarks
 
-soak: .venv/installed  # half an hour
+soak: .venv/installed  # an hour
 	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.fuzz 5000
 
 divisions: .venv/installed  # hours
 	$(BIN)/python -m benchmarks.divisions --unseen 10 20 50

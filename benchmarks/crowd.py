@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def go(folder: Path, demos: int, spins: str) -> float:
-    """Run so many demos at once, each with a store of its own; return the seconds until the last has ended."""
+    """Run so many demos at once, each with its own store; return the seconds until the last has ended."""
     began, processes = time.perf_counter(), []
     for number in range(demos):
         place = folder / f"{spins} {demos} {number}"
