@@ -36,7 +36,7 @@ class Gan:
     rng: torch.Generator
     epoch: int = 0
     earlier: dict[int, Generator] = field(default_factory=dict)
-    batches: Int64[Tensor, "steps critic_steps batch"] | None = None
+    batches: list[Int64[Tensor, "critic_steps batch"]] | None = None
     totals: dict[str, Tensor] = field(default_factory=dict)
     generator_optimizer: torch.optim.Adam = field(init=False)
     critic_optimizer: torch.optim.Adam = field(init=False)
@@ -72,9 +72,10 @@ class Gan:
         """Return the same at any step: also what is left of the epoch that has been begun."""
         if self.batches is None:
             return self.tensors()
+        left = torch.stack(self.batches) if self.batches else torch.empty(0, dtype=torch.int64)
         names = enumerate(self.totals)  # numbered, as a file holds its tensors in the order of their names
         totals = {f"totals.{place:02}.{name}": self.totals[name] for place, name in names}
-        return {**self.tensors(), "batches.left": self.batches, **totals}
+        return {**self.tensors(), "batches.left": left, **totals}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint; InputError if it is not of a GAN, or of networks of other sizes."""
@@ -88,7 +89,7 @@ class Gan:
             raise InputError(checkpoint.path, "rng", found, allowed) from None
         self.epoch = checkpoint.facts["epoch"]
         if is_begun := "batches.left" in checkpoint.tensors:
-            self.batches = checkpoint.tensors["batches.left"].to(self.rng.device)
+            self.batches = [*checkpoint.tensors["batches.left"].to(self.rng.device)]
             for key in sorted(key for key in checkpoint.tensors if key.startswith("totals.")):
                 self.totals[key.rpartition(".")[2]] = checkpoint.tensors[key].to(self.rng.device)
         *earlier, _ = load_snapshots(checkpoint)

@@ -107,8 +107,8 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
         with undisturbed:
             if gan.batches is None:
                 gan.keep_snapshot()
-                gan.batches = _draw_batches(gan, data.rows, steps, batch_size)
-        while len(gan.batches):
+                gan.batches = [*_draw_batches(gan, data.rows, steps, batch_size)]
+        while gan.batches:
             taken = steps - len(gan.batches) + 1
             with undisturbed:
                 for name, value in step(gan.batches[0]).items():
@@ -116,8 +116,8 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
                     if gan.rng.device == CPU:  # to look at every step would halt a GPU until the step is done
                         place = f"epoch {number}, step {taken} of {steps}"
                         check_finite(f"GAN: the term {name}", value.item(), place)
-                gan.batches = gan.batches[1:]
-            if len(gan.batches):
+                del gan.batches[0]
+            if gan.batches:
                 yield None
         means = {name: total.item() / steps for name, total in gan.totals.items()}
         for name, mean in means.items():
