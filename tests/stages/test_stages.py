@@ -399,7 +399,9 @@ def test_a_sigmoid_generator_needs_features_from_0_to_1_and_survives_the_checkpo
 def test_the_validation_protocol_logs_scores_and_diagnostics_where_it_is_due(
     tmp_path: Path, numbers: GzslDataset
 ) -> None:
-    config = replace(TINY, protocol="validation", gan=replace(TINY.gan, epochs=3, score_every=2))
+    config = replace(
+        TINY, protocol="validation", gan=replace(TINY.gan, epochs=3, score_every=2, cycle_weight=1)
+    )
     logged: dict[int, Mapping[str, float]] = {}
 
     def log(metrics: Mapping[str, float], epoch: int) -> None:
