@@ -14,7 +14,11 @@ import websocket
 from postgres import wait_until
 
 CHROMIUM = shutil.which("chromium")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--remote-debugging-port=0")
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--remote-debugging-port=0"),
+    # A mouse, which there is none of: else bars of tools stand on the charts.
+    "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4",
+)
 
 
 class Browser:
@@ -42,8 +46,6 @@ class Browser:
             "Emulation.setDeviceMetricsOverride",
             **{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
         )
-        # A mouse, which there is none of: else bars of tools stand on the charts.
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "hover", "value": "hover"}])
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
         """Call a method of the protocol; note the errors that are told meanwhile."""

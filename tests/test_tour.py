@@ -49,7 +49,7 @@ def follow(commands: str, run_id: str) -> str:
             flags = [f"--{given}" for option, given in pairwise(words) if option == "-P"]
             assert launch(import_module(f"entrypoints.{words[6]}").COMMAND, flags) == 0
         else:
-            script = f"set -eu\n{part}\n[ -z \"${{RUN-}}\" ] || echo run $RUN"
+            script = f'set -eu\n{part}\n[ -z "${{RUN-}}" ] || echo run $RUN'
             path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
             done = subprocess.run(
                 ["bash", "-c", script],
@@ -103,7 +103,7 @@ def keep(browser: Browser, name: str) -> None:
     """Take a picture for the tour, if it is wanted."""
     if PICTURES:
         picture = Image.open(io.BytesIO(browser.take_picture())).convert("RGB")
-        picture.quantize(64, dither=Image.Dither.NONE).save(PICTURES / f"{name}.png", optimize=True)
+        picture.quantize(128, dither=Image.Dither.NONE).save(PICTURES / f"{name}.png", optimize=True)
 
 
 def tab(address: str, name: str) -> str:
@@ -116,7 +116,7 @@ def find_child(toured: SimpleNamespace, browser: Browser, stage: str) -> str:
     browser.open(toured.run, f"{stage} numbers seed 0")
     links = "[...document.links].filter(link => link.innerText.startsWith({!r})).map(link => link.href)"
     (address,) = browser.evaluate(links.format(stage))
-    return address if "?" in address else f"{address}?workflowType=machine_learning"
+    return f"{address.partition('?')[0]}?workflowType=machine_learning"
 
 
 def test_the_commands_of_the_page_do_what_it_says(toured):
@@ -148,7 +148,7 @@ def test_the_other_link_lists_results_alone_with_their_scores(toured, browser):
 
 
 def test_the_child_that_trained_the_gan_has_a_curve_of_every_term(toured, browser):
-    said = browser.open(tab(find_child(shown, "train_gan"), "model-metrics"), "gan\n(7)", "cycle")
+    said = browser.open(tab(find_child(toured, browser, "train_gan"), "model-metrics"), "gan\n(7)", "cycle")
     assert "monitor\n(3)" in said and "regressor\n(2)" in said
     curves = "document.querySelectorAll('.js-plotly-plot .scatterlayer path.js-line').length"
     browser.wait(lambda: browser.evaluate(curves) >= 3, "three curves on the screen")
@@ -170,8 +170,12 @@ def test_every_picture_opens(toured, browser):
 
 def test_the_models_are_listed_with_their_scores_and_registered(toured, browser):
     models = toured.results.partition("&")[0].replace("/runs?", "/models?")
-    said = browser.open(models, "add_classes numbers seed 0", "train_cls numbers seed 0", "\nH\n")
+    said = browser.open(models, "add_classes numbers seed 0", "train_cls numbers seed 0")
     assert said.splitlines().count("model") == 2
+    browser.evaluate("document.querySelector('.ag-body-horizontal-scroll-viewport').scrollLeft = 600")
+    browser.wait(
+        lambda: all(f"\n{name}\n" in browser.text() for name in ("H", "S", "U")), "columns of scores"
+    )
     keep(browser, "models")
     said = browser.open(f"{toured.site}/#/models/numbers?workflowType=machine_learning", "Version 1")
     assert re.search(r"H\s*: 0\.\d+", said) and "data.digest" in said
