@@ -1,4 +1,4 @@
-"""Debian's Chromium without a window, driven by the DevTools protocol: pages, clicks, pictures, the console."""
+"""Debian's Chromium without a window, driven by the DevTools protocol."""
 
 import base64
 import json

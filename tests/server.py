@@ -1,4 +1,4 @@
-"""A real MLflow server for tests, on loopback, with a port of its own; artifacts are reached through it alone."""
+"""A real MLflow server for tests, on loopback; artifacts are reached through it alone."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""docs/tour.md: its commands are followed on a served store; what it shows of the UI is seen in a real browser.
+"""docs/tour.md: its commands are followed on a served store, and what it shows is seen in a real browser.
 
 With TOUR_PICTURES=docs/pictures the run is that of `make demo`, and the pictures of the tour are taken anew.
 """
@@ -33,14 +33,14 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "tour.md"
 PICTURES = os.environ.get("TOUR_PICTURES") and Path(os.environ["TOUR_PICTURES"]).resolve()
 SMALL = ("monitor.epochs=1", "regressor.epochs=1", "gan.epochs=3", "gan.hidden_size=16", "gan.critic_steps=1")
 OF_MLFLOW = ("/mlflow/users/current", "ResizeObserver loop")
-"""Its own errors: every page asks who the user is, also without accounts; its charts are resized in a loop."""
+"""Its own errors: pages ask who the user is, also without accounts; charts are resized in a loop."""
 NOT_FIRST_VISIT = """if (location.protocol === 'http:')
     localStorage['mlflow.assistant.fab.autoOpenedOnFirstLoad_v1'] = 'true'"""
 """On a first visit MLflow's assistant opens of itself."""
 
 
 def follow(commands: str, run_id: str) -> str:
-    """Give the commands of the page, entry points without a process of their own; return what bash printed."""
+    """Give the commands of the page, entry points in this process; return what bash printed."""
     said = ""
     for part in re.split(r"^(mlflow run .*)$", commands, flags=re.MULTILINE):
         if part.startswith("mlflow run "):
