@@ -38,7 +38,7 @@ def read_features(given: Path, width: int) -> np.ndarray:
 def _divide(given: Path) -> tuple[Path, str]:
     """Return the file, and what is named within it."""
     for parent in given.parents:
-        if parent.suffix == ".h5" and parent.is_file():
+        if parent.suffix == ".h5" and not parent.is_dir():
             return parent, given.relative_to(parent).as_posix()
     return given, ""
 

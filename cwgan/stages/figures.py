@@ -156,7 +156,7 @@ def draw_seen_unseen(path: Path, curve: SeenUnseenCurve, scores: Mapping[str, fl
 
 @styled
 def draw_imagined(path: Path, rows: AllFeatures, dataset: GzslDataset, height: int, width: int) -> Figure:
-    """Draw rows of unseen classes, as many of each, below a real test row; a row holds two images."""
+    """Draw rows of unseen classes, as many of each, below a real test row if any; a row holds two images."""
     classes, labels = dataset.unseen_classes.tolist(), dataset.labels[dataset.test_unseen]
     samples, across = len(rows) // len(classes), 10
     blocks = -(-len(classes) // across)
@@ -167,7 +167,8 @@ def draw_imagined(path: Path, rows: AllFeatures, dataset: GzslDataset, height: i
         for column, label in enumerate(shown):
             made = rows[(place * across + column) * samples :][:samples]
             real = dataset.features[dataset.test_unseen[labels == label][:1]]
-            for row, pixels in enumerate(dataset.in_file_units(torch.cat([real, made]))):
+            pixels_of = dataset.in_file_units(torch.cat([real, made]))
+            for row, pixels in enumerate(pixels_of, start=1 - len(real)):  # an added class has no real row
                 image = torch.cat([*pixels.reshape(2, height, width)], dim=1).numpy()
                 left, top, side = column + 0.06, row + 0.06, 0.88
                 extent = (left, left + side, top + side, top)

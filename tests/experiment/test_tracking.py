@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
 import make_data
@@ -23,6 +22,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from safetensors.torch import load_file
+from server import serve_mlflow
 
 from cwgan import tracking
 from cwgan.command_line import from_dict, to_dict
@@ -69,31 +69,8 @@ def server_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(server_folder):
     """The address of an MLflow server whose artifacts are reached through it alone."""
-    folder = server_folder
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = f"mlflow server --workers 1 --port {port} --artifacts-destination {folder}"
-    command += f" --backend-store-uri sqlite:///{folder}/mlflow.db"
-    with (folder / "server.log").open("w") as log:
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        process = subprocess.Popen(
-            command.split(), stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
-        )
-    uri = f"http://127.0.0.1:{port}"
-    (folder / "pid").write_text(str(process.pid))
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{uri}/health", timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "server.log").read_text()
-                time.sleep(0.1)
+    with serve_mlflow(server_folder) as uri:
         yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
 
 
 @pytest.fixture
