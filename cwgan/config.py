@@ -8,6 +8,7 @@ from typing import Literal
 
 from cwgan.errors import InputError
 from cwgan.options import Section, option
+from cwgan.photo_config import DescribeConfig, ExtractConfig
 
 BUILT_IN = "numbers"  # the data set that needs no files
 LARGEST = 2**63 - 1  # that PyTorch takes as a seed
@@ -31,9 +32,7 @@ class DataConfig(Section, section="data."):
     fold: int = option(
         0, "validation classes: 0: the files' own; else this draw of seen ones", at_least=0, at_most=LARGEST
     )
-    division: int = option(
-        0, "unseen classes: 0: the files' own; else this draw of all", at_least=0, at_most=LARGEST
-    )
+    division: int = option(0, "unseen: 0: the files' own; else this draw", at_least=0, at_most=LARGEST)
     seed: int = option(0, "seed of the built-in data and validation split", at_least=0, at_most=LARGEST)
     other_split: bool = option(False, "evaluate: accept a classifier that learnt from another split")
 
@@ -129,8 +128,10 @@ class GanConfig(Section, section="gan."):
     penalty_mixing: Literal["per_sample", "per_element"] = option(
         "per_sample", "one mixing weight of real and fake per row (WGAN-GP) or per entry (original code)"
     )
-    cycle_weight: float = option(0.01, "weight of the cycle term on seen classes (paper's beta)", at_least=0)
-    legacy_cycle: bool = option(False, "compare with the batch's first reconstruction, as the original code")
+    cycle_weight: float = option(0.0, "weight of the cycle term on seen classes (paper's beta)", at_least=0)
+    cycle_error: Literal["relative", "squared", "legacy"] = option(
+        "relative", "cycle term: error over the variance of attributes; the error; as the original code"
+    )
     unseen_cycle_weight: float = option(0.0, "weight of the cycle term on unseen classes", at_least=0)
     classification_weight: float = option(0.0, "weight of the monitor's cross-entropy (gamma)", at_least=0)
     snapshots: int = option(5, "mix rows of so many generators, the last and earlier ones", at_least=1)
@@ -152,9 +153,7 @@ class GenerateConfig(Section, section="generate."):
         1.0, "share of the way to its ridge-regression mean that each class is moved", at_least=0, at_most=1
     )
     mean_ridge: float = option(
-        0.0,
-        "penalty of that regression on cosines of attributes; 0: the best on left-out classes",
-        at_least=0,
+        0.0, "penalty of that regression on cosines of attributes; 0: best on left-out classes", at_least=0
     )
     merge: bool = option(False, "also write the real training rows into the file, before the synthetic ones")
     npy: bool = option(False, "also write X.npy, Y.npy and A.npy (synthetic rows only)")
@@ -247,3 +246,5 @@ class Config(Section):
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
+    describe: DescribeConfig = field(default_factory=DescribeConfig)

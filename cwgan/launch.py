@@ -29,6 +29,8 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
             arguments = parse(command, flags)
             # Asks for huge pages, see cwgan.machine; PyTorch looks only once.
             os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+            # OpenMP's threads spin 300000 times before they sleep, which costs others their cores.
+            os.environ.setdefault("GOMP_SPINCOUNT", "3000")
             _work(command, flags, arguments)
     except (InputError, FloatingPointError, OSError, MemoryError) as error:
         message = " ".join(str(error).splitlines())

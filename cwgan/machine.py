@@ -12,9 +12,16 @@ PRECISIONS = {"float32": "highest", "bfloat16": "medium"}
 
 
 def set_up(threads: int, precision: str) -> None:
-    """Set the number of CPU threads (0: one per core) and the type of matrix products' operands."""
-    if threads:
-        torch.set_num_threads(threads)
+    """Set the number of CPU threads and the type of matrix products' operands.
+
+    Without a number of threads it is PyTorch's, one per core or what OMP_NUM_THREADS says, but no more than
+    the cores that the process or its cgroup may use.
+    """
+    if not threads:
+        from joblib import cpu_count  # slow to import; it knows cgroups of both versions
+
+        threads = min(torch.get_num_threads(), cpu_count())
+    torch.set_num_threads(threads)
     torch.set_float32_matmul_precision(PRECISIONS[precision])
 
 

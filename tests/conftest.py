@@ -1,6 +1,7 @@
 """Shape annotations are checked in tests: every call is compared with its jaxtyping signature."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ LONGEST = (
     "test_sweep",
     "test_sweep_postgres",
     "test_deploy",
+    "test_images",
     "test_tracking",
     "test_interrupted",
     "test_study",
@@ -40,8 +42,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_experiment() -> None:
-    """Forget the experiment that `mlflow.set_experiment` left in the environment."""
+    """Forget the experiment that `mlflow.set_experiment` left in the environment and in MLflow."""
     os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+    if fluent := sys.modules.get("mlflow.tracking.fluent"):
+        fluent._active_experiment_id = None
 
 
 @pytest.fixture(scope="session")

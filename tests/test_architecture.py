@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ENTRY_POINTS = sorted({path.stem for path in (ROOT / "entrypoints").glob("*.py")} - {"__init__"})
 FLOORS = (
     {"cwgan", "config", "options", "command_line", "layers", "errors", "files", "pages", "progress"}
-    | {"machine"},
-    {"data"},
+    | {"machine", "photo_config"},
+    {"data", "images"},
     {"gan"},
     {"scoring"},
     {"stages"},
@@ -32,12 +32,15 @@ OWN_WALL = {
         *("cwgan.model.registry", "cwgan.model.answer"),
     },
     "optuna": {"cwgan.search.study"},
+    "timm": {"cwgan.images.backbone"},
+    "torchvision": {"cwgan.images.backbone"},
+    "sentence_transformers": {"cwgan.images.texts"},
     "matplotlib": {"cwgan.stages.figures", "cwgan.stages.class_figures"},
 }
 LONG = {"cwgan.search.study"}
 """Files of more than 250 lines: this is the only one that knows Optuna."""
 
-SLOW = ("torch", "mlflow", "optuna", "matplotlib", "numpy", "sklearn")
+SLOW = ("torch", "timm", "sentence_transformers", "mlflow", "optuna", "matplotlib", "numpy", "sklearn")
 
 
 def room(module: str) -> str:

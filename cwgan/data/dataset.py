@@ -30,7 +30,8 @@ class GzslDataset:
     `name` is for MLflow, `source`, the folder it was read from, for errors. Labels are 0 to classes - 1, the
     rows of attributes. Splits are row indices; all but `trainval` may be empty. With `test_concealed` the
     features of test rows are not looked at, not even for NaN. `origins` are the rows' numbers in the data set
-    that this is a view of, `divisor` is what the features of the files were divided by.
+    that this is a view of, `divisor` is what the features of the files were divided by. `backbone` says, in
+    JSON, how features were made of images, where that is known.
 
     InputError if sizes disagree, a value is not finite, a label has no class, class names repeat, `trainval`
     is empty or has rows of all classes, a split names a row twice, `train` or `val` leaves `trainval`, or
@@ -51,6 +52,7 @@ class GzslDataset:
     test_concealed: bool = False
     origins: Int64[Tensor, " rows"] | None = None
     divisor: Float32[Tensor, " features"] | None = None
+    backbone: str = ""
 
     def __post_init__(self) -> None:
         faults = chain(self._check_classes(), self._check_splits(), self._check_values())

@@ -51,6 +51,7 @@ def load_hdf5(
 
     index = dict.fromkeys(TEST_GROUPS, torch.empty(0, dtype=torch.int64))
     with open_hdf5(folder / ROWS_FILE) as file:
+        backbone = dataset_of(file, "backbone", 0, "text").asstr()[()] if "backbone" in file else ""
         width = dataset_of(file, "train/X", 2).shape[1]
         splits = ["trainval", *(split for split, key in TEST_GROUPS.items() if key in file)]
         stored = {split: _find_features(file, GROUPS[split], width) for split in splits}
@@ -71,7 +72,9 @@ def load_hdf5(
     if 0 in (len(index["train"]), len(index["val"])):
         index["train"] = index["val"] = index["train"][:0]
     tensors = torch.from_numpy(features), torch.from_numpy(labels), to_float32(table)
-    return GzslDataset(name, str(folder), *tensors, tuple(names), **index, test_concealed=conceal_test)
+    return GzslDataset(
+        name, str(folder), *tensors, tuple(names), **index, test_concealed=conceal_test, backbone=backbone
+    )
 
 
 def save_hdf5(dataset: GzslDataset, folder: Path) -> None:
@@ -84,6 +87,8 @@ def save_hdf5(dataset: GzslDataset, folder: Path) -> None:
                 _write_classes(file.create_group(domain), dataset, classes)
         with create_hdf5(rows_path) as file:
             file["name"] = dataset.name
+            if dataset.backbone:
+                file["backbone"] = dataset.backbone
             for split, key in GROUPS.items():
                 if len(getattr(dataset, split)):
                     _write_rows(file.create_group(key), dataset, getattr(dataset, split))

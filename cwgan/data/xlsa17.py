@@ -59,7 +59,9 @@ def load_xlsa17(
     if 0 in (len(index["train"]), len(index["val"])):
         index["train"] = index["val"] = index["train"][:0]
     tensors = to_float32(features), torch.from_numpy(labels), to_float32(table)
-    return GzslDataset(name, str(folder), *tensors, tuple(names), **index, test_concealed=conceal_test)
+    return GzslDataset(
+        name, str(folder), *tensors, tuple(names), **index, test_concealed=conceal_test, backbone=""
+    )
 
 
 def load_attributes(path: Path, class_names: list[str] | None, class_count: int | None) -> np.ndarray:

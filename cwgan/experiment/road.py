@@ -61,7 +61,7 @@ def _select(run: Run, config: Config, files: Files) -> tuple[Config, Choice]:
         half, title = validation_half(config, fold), f"select {fold}" if fold else "select"
         work = partial(_score_fold, run, title, half, whole, files, scores)
         history, length = run.remember(title, work)
-        histories.append(history)
+        histories.append({name: [(epoch, value) for epoch, value in history[name]] for name in history})
         lengths.append(length)
     choice = choose(histories, round(mean(lengths)))
     draw_selection(run.folder / "selection.png", histories, choice)

@@ -82,7 +82,7 @@ def train_and_draw(job: Job, files: Files) -> History:
 
     train(replace(job, log=log), files.get("pretrained"))
     if curves:
-        references = list_references(job.dataset, curves)
+        references = list_references(job.dataset, curves, job.config.gan.cycle_error)
         figures.draw_curves(job.folder / "training_curves.png", curves, references)
     return curves
 
@@ -122,7 +122,8 @@ def train_and_log(
         weights = job.folder / ANSWERS_FILE
         example = dataset.in_file_units(dataset.features[dataset.trainval[:2]]).numpy()
         known = scores | {name: value for name, value in (selected or {}).items() if name.startswith("val_")}
-        model = registry.log_model(weights, example, dataset.class_count, known, dataset.digest, run.run_id)
+        facts = known, dataset.digest, run.run_id, bool(dataset.backbone)
+        model = registry.log_model(weights, example, dataset.class_count, *facts)
         weights.unlink()  # the model has a copy
         if config.register:
             print(registry.register(config.register, model, known, dataset.digest))

@@ -1,6 +1,8 @@
 """What is done with a trained model: rows are named, classes are added."""
 
 import os
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +25,24 @@ CHUNK = 4096  # rows named at a time
 
 
 def predict(arguments: Arguments, scratch: Path) -> None:
-    """Name the rows of a file of features with a logged model, and write the answers to a CSV file.
+    """Name rows of features, or images, with a logged model, and write the answers to a CSV file.
 
-    InputError, and no file, if model or features are not there, or the model cannot take the rows.
+    InputError, and no file, if model, features or images are not there, or the model cannot take them.
     """
     given = arguments.references
     out = Path(given["out"]).resolve()
     if out.suffix != ".csv" or out.is_dir():
         raise InputError("--out", "file", out.name, "a file that ends in .csv")
+    if ("features" in given) == ("images" in given):
+        raise InputError("--features, --images", "value", "both or neither", "one of the two")
     model, width = registry.load_model(given["model"])
-    source = Path(given["features"]).resolve()
-    rows = read_features(source, width)
+    source = Path(given.get("features") or given["images"]).resolve()
+    names: Sequence[object] = ()
+    if "images" in given:
+        see = import_module("cwgan.images.see").see  # timm takes seconds, and is there for images alone
+        names, rows = see(source, registry.backbone_of(model), given.get("weights", ""), arguments.config)
+    else:
+        rows = read_features(source, width)
     answers = []
     for start in range(0, len(rows), CHUNK):
         part = np.asarray(rows[start : start + CHUNK], dtype=np.float64)
@@ -42,7 +51,7 @@ def predict(arguments: Arguments, scratch: Path) -> None:
             raise InputError(source, "features", where, "finite numbers")
         answers.append(registry.answer(model, part))
     table = pd.concat(answers, ignore_index=True)
-    table.insert(0, "row", np.arange(1, len(table) + 1))
+    table.insert(0, "file" if names else "row", names or range(1, len(table) + 1))
     with written_whole(out) as path:
         table.to_csv(path, index=False)
     far = int(table["far"].sum())

@@ -42,7 +42,7 @@ def critic_loss(
 
 def generator_loss(
     critic: Function,
-    regressor: Function,
+    regressor: Function | None,
     monitor: SoftmaxClassifier,
     fake: Features,
     attributes: Attributes,
@@ -53,18 +53,19 @@ def generator_loss(
     """Return generator = adversarial + sum of weight * term, the loss, and its terms by name.
 
     Args:
-        critic, regressor, monitor: D(x, a), R(x) and the classifier of the classification term.
+        critic, regressor, monitor: D(x, a), R(x), which the cycle terms alone need, and the classifier of the
+            classification term.
         fake, attributes: G(a, z) and a of seen classes, whose `labels` are given; below them those of unseen
             classes if their cycle term is wanted.
         weights: of cycle, unseen_cycle and classification; a term of weight 0 is not computed.
-        cycle_term: `cycle` or `legacy_cycle`.
+        cycle_term: `cycle`, `relative_cycle` of the set's attributes, or `legacy_cycle`.
     """
     batch = len(labels)
     seen, seen_attributes = fake[:batch], attributes[:batch]
     terms = {"adversarial": adversarial(critic(seen, seen_attributes))}
-    if weights["cycle"]:
+    if regressor and weights["cycle"]:
         terms["cycle"] = cycle_term(regressor(seen), seen_attributes)
-    if weights["unseen_cycle"]:
+    if regressor and weights["unseen_cycle"]:
         terms["unseen_cycle"] = cycle_term(regressor(fake[batch:]), attributes[batch:])
     if weights["classification"]:
         terms["classification"] = classification(monitor(seen), monitor.targets(labels))
@@ -101,6 +102,14 @@ def cycle(reconstructed: Attributes, attributes: Attributes) -> Scalar:
     Note: the mean runs over entries and rows, as in the original code; the paper writes the squared norm.
     """
     return functional.mse_loss(reconstructed, attributes)
+
+
+def relative_cycle(reconstructed: Attributes, attributes: Attributes, variance: Scalar) -> Scalar:
+    """The cycle term in units of the mean variance of the classes' attributes.
+
+    It is 1 for who always answers the mean attributes, so that a weight means the same on every data set.
+    """
+    return cycle(reconstructed, attributes) / variance
 
 
 def legacy_cycle(reconstructed: Attributes, attributes: Attributes) -> Scalar:

@@ -22,21 +22,21 @@ CPU = torch.device("cpu")
 class Gan:
     """Both players, the pretrained networks, and everything else that a resumed training needs.
 
-    The pretrained networks are frozen. `rng` makes every random choice of the training, `epoch` is how many
-    epochs have been trained, and `earlier` holds copies of the generator after earlier epochs, on the CPU, by
-    epoch, oldest first. Within an epoch `batches` are the rows of the steps that are left of it, and `totals`
-    the sums of its terms so far.
+    The pretrained networks are frozen; without a cycle term there is no regressor. `rng` makes every random
+    choice of the training, `epoch` is how many epochs have been trained, and `earlier` holds copies of the
+    generator after earlier epochs, on the CPU, by epoch, oldest first. Within an epoch `batches` are the rows
+    of the steps that are left of it, and `totals` the sums of its terms so far.
     """
 
     generator: Generator
     critic: Critic
-    regressor: Regressor
+    regressor: Regressor | None
     monitor: SoftmaxClassifier
     config: GanConfig
     rng: torch.Generator
     epoch: int = 0
     earlier: dict[int, Generator] = field(default_factory=dict)
-    batches: Int64[Tensor, "steps critic_steps batch"] | None = None
+    batches: list[Int64[Tensor, "critic_steps batch"]] | None = None
     totals: dict[str, Tensor] = field(default_factory=dict)
     generator_optimizer: torch.optim.Adam = field(init=False)
     critic_optimizer: torch.optim.Adam = field(init=False)
@@ -58,7 +58,8 @@ class Gan:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint must hold to continue bit for bit after a whole epoch."""
-        networks = {name: getattr(self, name) for name in ("generator", "critic", "regressor", "monitor")}
+        names = ("generator", "critic", *(["regressor"] if self.regressor else []), "monitor")
+        networks = {name: getattr(self, name) for name in names}
         earlier = {f"snapshot{place}": network for place, network in enumerate(self.earlier.values())}
         return {
             **module_tensors(**networks, **earlier),
@@ -71,9 +72,10 @@ class Gan:
         """Return the same at any step: also what is left of the epoch that has been begun."""
         if self.batches is None:
             return self.tensors()
+        left = torch.stack(self.batches) if self.batches else torch.empty(0, dtype=torch.int64)
         names = enumerate(self.totals)  # numbered, as a file holds its tensors in the order of their names
         totals = {f"totals.{place:02}.{name}": self.totals[name] for place, name in names}
-        return {**self.tensors(), "batches.left": self.batches, **totals}
+        return {**self.tensors(), "batches.left": left, **totals}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint; InputError if it is not of a GAN, or of networks of other sizes."""
@@ -87,7 +89,7 @@ class Gan:
             raise InputError(checkpoint.path, "rng", found, allowed) from None
         self.epoch = checkpoint.facts["epoch"]
         if is_begun := "batches.left" in checkpoint.tensors:
-            self.batches = checkpoint.tensors["batches.left"].to(self.rng.device)
+            self.batches = [*checkpoint.tensors["batches.left"].to(self.rng.device)]
             for key in sorted(key for key in checkpoint.tensors if key.startswith("totals.")):
                 self.totals[key.rpartition(".")[2]] = checkpoint.tensors[key].to(self.rng.device)
         *earlier, _ = load_snapshots(checkpoint)
@@ -107,7 +109,7 @@ def build_gan(
     attribute_size: int,
     config: GanConfig,
     rng: torch.Generator,
-    regressor: Regressor,
+    regressor: Regressor | None,
     monitor: SoftmaxClassifier,
     device: torch.device = CPU,
 ) -> Gan:
@@ -118,7 +120,8 @@ def build_gan(
     critic = Critic(feature_size, attribute_size, hidden, slope, rng)
     if device != CPU:
         rng = torch.Generator(device).manual_seed(rng.initial_seed())
-    return Gan(generator.to(device), critic.to(device), regressor.to(device), monitor.to(device), config, rng)
+    frozen = regressor.to(device) if regressor else None, monitor.to(device)
+    return Gan(generator.to(device), critic.to(device), *frozen, config, rng)
 
 
 def optimizer_tensors(name: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Int64
@@ -16,7 +17,7 @@ from cwgan.gan.fast.gradients import critic_backward, generator_backward
 from cwgan.gan.fast.graphs import StepGraph
 from cwgan.gan.networks import Generator
 from cwgan.gan.players import CPU, Gan
-from cwgan.gan.shapes import AllFeatures, ClassAttributes, Noise, Rows
+from cwgan.gan.shapes import AllFeatures, ClassAttributes, Noise, Rows, Scalar
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class SeenRows:
     rows: Rows
     attributes: ClassAttributes
     unseen_classes: Int64[Tensor, " unseen"]
+
+    @cached_property
+    def attribute_variance(self) -> Scalar:
+        """The mean variance of the classes' attributes, which relative cycle terms are measured in."""
+        return self.attributes.var(dim=0, correction=0).mean()
 
     @classmethod
     def of(cls, data: GzslDataset) -> "SeenRows":
@@ -101,8 +107,8 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
         with undisturbed:
             if gan.batches is None:
                 gan.keep_snapshot()
-                gan.batches = _draw_batches(gan, data.rows, steps, batch_size)
-        while len(gan.batches):
+                gan.batches = [*_draw_batches(gan, data.rows, steps, batch_size)]
+        while gan.batches:
             taken = steps - len(gan.batches) + 1
             with undisturbed:
                 for name, value in step(gan.batches[0]).items():
@@ -110,8 +116,8 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
                     if gan.rng.device == CPU:  # to look at every step would halt a GPU until the step is done
                         place = f"epoch {number}, step {taken} of {steps}"
                         check_finite(f"GAN: the term {name}", value.item(), place)
-                gan.batches = gan.batches[1:]
-            if len(gan.batches):
+                del gan.batches[0]
+            if gan.batches:
                 yield None
         means = {name: total.item() / steps for name, total in gan.totals.items()}
         for name, mean in means.items():
@@ -144,7 +150,8 @@ def generator_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:
 
     names, networks = ("cycle", "unseen_cycle", "classification"), (gan.critic, gan.regressor, gan.monitor)
     weights = {name: getattr(config, f"{name}_weight") for name in names}
-    cycle = losses.legacy_cycle if config.legacy_cycle else losses.cycle
+    cycles = {"squared": losses.cycle, "legacy": losses.legacy_cycle}
+    cycle = cycles.get(config.cycle_error) or partial(losses.relative_cycle, variance=data.attribute_variance)
     # Autograd sees the terms only as functions of the fake features.
     terms = losses.generator_loss(*networks, fake.requires_grad_(), attributes, labels, weights, cycle)
     (gradient,) = torch.autograd.grad(terms["generator"], fake)

@@ -1,7 +1,8 @@
 """The model that answers: rows of features in, class names out. MLflow stores this file and runs it.
 
 It imports nothing of cwgan and no PyTorch, so that a server needs only the four packages below, and all that
-it knows is in one safetensors file, which `cwgan.stages.answers` writes; nothing is pickled.
+it knows is in one safetensors file, which `cwgan.stages.answers` writes; nothing is pickled. A model whose
+features were made of images answers from images in base64, too, by `backbone.py`, which it carries.
 
 A row x, in the units of the user's files, is scaled as the training rows were. Its logits, less the bias
 gamma where the class is seen, give the probabilities by softmax; of equal ones the unseen class comes first.
@@ -12,7 +13,10 @@ the largest cosine, after subtracting the mean of all training rows, is below th
 means are those of training rows for seen classes and of synthetic rows for unseen ones.
 """
 
+import base64
 import json
+from importlib import import_module
+from io import BytesIO
 from typing import Any
 
 import mlflow
@@ -39,6 +43,7 @@ class Answerer(PythonModel):
         self.centre, self.directions = parts["centre"], parts["directions"]
         self.names = np.array(self.facts["class_names"], dtype=object)
         self.is_seen = np.arange(len(self.names)) >= self.facts["unseen"]
+        self.backbone: Any = None
 
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
@@ -46,11 +51,28 @@ class Answerer(PythonModel):
         """Return for each row: class, probability, kind (seen or unseen), far, and the next best classes.
 
         The columns class, class_2, ... class_5 are the five best, probability, probability_2, ... theirs.
-        MlflowException, which a server answers with status 400, for another width, text, NaN or infinity.
+        MlflowException, which a server answers with status 400, for another width, text, NaN or infinity, or
+        a text that is no image in base64.
         """
-        rows = self._check(model_input)
+        is_text = self.facts.get("backbone") and np.asarray(model_input).dtype.kind in "UO"
+        rows = self._check(self._see(np.ravel(model_input)) if is_text else model_input)
         parts = [self._answer(rows[start : start + CHUNK]) for start in range(0, len(rows), CHUNK)]
         return pd.concat(parts, ignore_index=True)
+
+    def _see(self, texts: np.ndarray) -> np.ndarray:
+        if self.backbone is None:
+            try:
+                self.backbone = import_module("backbone").Backbone.again(self.facts["backbone"])
+            except (ImportError, ValueError) as error:
+                raise _refuse(f"no backbone here ({error})", "rows of features alone") from None
+        parts = []
+        for number, text in enumerate(texts, start=1):
+            try:
+                image = base64.b64decode(str(text).rpartition("base64,")[2], validate=True)
+                parts.append(self.backbone.embed(self.backbone.read(BytesIO(image))[None]))
+            except ValueError as error:
+                raise _refuse(f"text {number} ({error})", "images in base64") from None
+        return np.concatenate(parts) if parts else texts
 
     def _check(self, given: np.ndarray) -> np.ndarray:
         try:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -18,6 +19,7 @@ from mlflow.models import ModelSignature
 from mlflow.pyfunc import PyFuncModel
 from mlflow.types import ColSpec, Schema, TensorSpec
 
+from cwgan import images
 from cwgan.errors import InputError, first_line
 from cwgan.tracking import list_family
 
@@ -25,6 +27,8 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it announces every check of an example
 CODE = Path(__file__).with_name("answer.py")
 PACKAGES = ("mlflow", "numpy", "pandas", "safetensors")
+IMAGES_CODE = Path(images.__file__).with_name("backbone.py")
+IMAGES_PACKAGES = ("torch", "torchvision", "timm", "pillow")
 CHAMPION, BEST = "champion", 5
 NAME = "a name that MLflow takes for a registered model"
 WANTED = "a run id, models:/<name>@<alias>, models:/<name>/<version>, or the folder of a model"
@@ -38,11 +42,13 @@ def log_model(
     scores: Mapping[str, float],
     digest: str,
     run_id: str,
+    sees: bool = False,
 ) -> str:
     """Log the model of the open run, and its scores, which the run `run_id` gets too; return the model's id.
 
     What the run has left of a model, as it was interrupted, is deleted, and none is left if this fails.
     `weights` is the file of `cwgan.stages.answers`, `example` some rows in the units of the user's files.
+    A model that `sees` takes images too, for which it carries code and names packages.
     """
     if run := mlflow.active_run():
         _delete_models(run.info)
@@ -53,9 +59,10 @@ def log_model(
             model_id=model.model_id,
             python_model=str(CODE),
             artifacts={"weights": str(weights)},
-            signature=_make_signature(example.shape[1], class_count),
+            signature=_make_signature(example.shape[1], class_count, sees),
+            code_paths=[str(IMAGES_CODE)] if sees else None,
             input_example=example.astype(np.float64),
-            pip_requirements=[f"{name}=={version(name)}" for name in PACKAGES],
+            pip_requirements=[f"{name}=={version(name)}" for name in PACKAGES + IMAGES_PACKAGES * sees],
             metadata={"program": "cwgan"},
         )
     except BaseException:
@@ -117,11 +124,16 @@ def load_model(reference: str) -> tuple[PyFuncModel, int]:
         if kind != "cwgan":
             raise InputError("--model", "model", f"a model of another program at {uri}", WANTED)
         model = mlflow.pyfunc.load_model(uri)
-        return model, model.metadata.get_input_schema().inputs[0].shape[1]
+        return model, len(model.unwrap_python_model().divisor)
     except MlflowException as error:
         if error.error_code not in NO_FAULT_OF_THE_STORE:
             raise
         raise InputError("--model", "model", f"{reference!r} ({first_line(error)})", WANTED) from None
+
+
+def backbone_of(model: PyFuncModel) -> dict[str, Any]:
+    """Return what made the features that a loaded model learnt from; empty if they were not of images."""
+    return model.unwrap_python_model().facts.get("backbone") or {}
 
 
 def answer(model: PyFuncModel, rows: np.ndarray) -> pd.DataFrame:
@@ -133,13 +145,14 @@ def answer(model: PyFuncModel, rows: np.ndarray) -> pd.DataFrame:
     return answers
 
 
-def _make_signature(feature_size: int, class_count: int) -> ModelSignature:
-    """Return the types of what goes in and what comes out."""
+def _make_signature(feature_size: int, class_count: int, sees: bool) -> ModelSignature:
+    """Return the types of what goes in and what comes out; MLflow has none for numbers or texts."""
     columns: list[ColSpec | TensorSpec] = [ColSpec("string", "class"), ColSpec("double", "probability")]
     columns += [ColSpec("string", "kind"), ColSpec("boolean", "far")]
     for place in range(2, min(BEST, class_count) + 1):
         columns += [ColSpec("string", f"class_{place}"), ColSpec("double", f"probability_{place}")]
-    return ModelSignature(Schema([TensorSpec(np.dtype(np.float64), (-1, feature_size))]), Schema(columns))
+    rows = Schema([TensorSpec(np.dtype(np.float64), (-1, feature_size))])
+    return ModelSignature(None if sees else rows, Schema(columns))
 
 
 def _create_name(client: MlflowClient, name: str) -> None:

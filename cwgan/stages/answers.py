@@ -37,6 +37,7 @@ def write_answers(job: Job, classifier: SoftmaxClassifier, features: AllFeatures
         "unit_norm": config.data.scaling == "unit_norm",
         "lengths": [(1 - MARGIN) * shortest, (1 + MARGIN) * longest],
         "least_cosine": float(np.quantile(cosines, 0.01)),
+        "backbone": json.loads(dataset.backbone or "null"),
     }
     tensors = {"weight": classifier.weight[order], "bias": classifier.bias[order]}
     tensors |= {"offset": offset, "divisor": divisor, "centre": centre, "directions": directions}

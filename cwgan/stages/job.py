@@ -143,4 +143,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """Return the nested configuration kept in a checkpoint or synthetic file, less `NOT_INHERITED`; or {}."""
     is_synthetic = path.suffix == ".h5"
     kept = inspect_synthetic(path).read_facts("config") if is_synthetic else read_facts(path)["config"]
+    gan = kept.get("gan", {})
+    if "legacy_cycle" in gan:  # until 0.1.0
+        gan["cycle_error"] = "legacy" if gan.pop("legacy_cycle") else "squared"
     return {key: value for key, value in kept.items() if key not in NOT_INHERITED}

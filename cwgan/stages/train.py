@@ -37,6 +37,8 @@ RANKED = [name for name in SCORES if name != "gamma"]  # a bias is neither good 
 def train(job: Job, pretrained: Path | None = None) -> Path | None:
     """Fit monitor and regressor, freeze them, train the GAN; return its file, or None if `gan.train` is off.
 
+    The regressor is fitted where a cycle term needs it, or no GAN is trained.
+
     The job's folder receives pretrained.safetensors, gan.safetensors and checkpoints/. A job that is resumed
     goes on bit for bit from what it finds there, as if it had never been interrupted.
 
@@ -54,7 +56,7 @@ def train(job: Job, pretrained: Path | None = None) -> Path | None:
     source = start or (job.load(pretrained) if pretrained else None)
     histories = {name: [*found] for name, found in start.facts["history"].items()} if start else {}
     tensors: dict[str, Tensor] = {}
-    for stage in ("monitor", "regressor"):
+    for stage in _list_networks(config, bool(source)):
         history = histories.setdefault(stage, [])
         if start:
             job.follow(stage, (), history)
@@ -88,7 +90,8 @@ def train(job: Job, pretrained: Path | None = None) -> Path | None:
 
 def begin_gan(job: Job, source: Checkpoint) -> Gan:
     """Return a GAN with a checkpoint's pretrained networks; if it is a GAN's, as the checkpoint left it."""
-    monitor, regressor = freeze(load_classifier(source, "monitor")), freeze(load_regressor(source))
+    monitor = freeze(load_classifier(source, "monitor"))
+    regressor = freeze(load_regressor(source)) if "regressor" in _list_networks(job.config) else None
     monitor.targets(job.dataset.seen_classes)  # ValueError here, as a GPU would not check it
     sizes = job.dataset.feature_size, job.dataset.attribute_size
     rng, device = stage_rng(job.config.seed, "gan"), find_device(job.config.device)
@@ -96,6 +99,15 @@ def begin_gan(job: Job, source: Checkpoint) -> Gan:
     if source.facts["kind"] == "gan":
         gan.restore(source)
     return gan
+
+
+def _list_networks(config: Config, has_source: bool = False) -> list[str]:
+    """Return the pretrained networks that the GAN needs; without a GAN all that are fitted or copied."""
+    if not config.gan.train:
+        stages = ("monitor", "regressor")
+        return [stage for stage in stages if getattr(config, stage).train or has_source]
+    has_cycle_term = config.gan.cycle_weight or config.gan.unseen_cycle_weight
+    return ["monitor", "regressor"] if has_cycle_term else ["monitor"]
 
 
 def fix_output(job: Job) -> Job:
@@ -119,7 +131,7 @@ def fix_output(job: Job) -> Job:
 
 
 def list_references(
-    dataset: GzslDataset, curves: Mapping[str, Sequence[tuple[int, float]]]
+    dataset: GzslDataset, curves: Mapping[str, Sequence[tuple[int, float]]], cycle_error: str
 ) -> dict[str, tuple[float, str]]:
     """Return for terms of a training a level to compare them with, and what it means.
 
@@ -139,9 +151,10 @@ def list_references(
         "gan/classification": "monitor/val_loss",
         "gan/monitor_accuracy": "monitor/val_accuracy",
     }
-    return levels | {
-        term: (curves[name][-1][1], "real rows") for term, name in real.items() if name in curves
-    }
+    found = {term: curves[name][-1][1] for term, name in real.items() if name in curves}
+    if "gan/cycle" in found and cycle_error == "relative":
+        found["gan/cycle"] /= dataset.attributes.var(dim=0, correction=0).mean().item()
+    return levels | {term: (level, "real rows") for term, level in found.items()}
 
 
 def _measure_epochs(job: Job, gan: Gan, points: ResumePoints) -> Iterator[dict[str, float]]:
@@ -163,7 +176,7 @@ def _measure_epochs(job: Job, gan: Gan, points: ResumePoints) -> Iterator[dict[s
 
 @torch.no_grad()
 def _diagnose(job: Job, gan: Gan) -> dict[str, float]:
-    """Return the cycle error on both sides, and how far synthetic unseen rows are from real ones.
+    """Return how far synthetic unseen rows are from real ones; with a regressor both sides' cycle error too.
 
     Only for the validation protocol, whose unseen rows are no test rows.
     """
@@ -171,8 +184,9 @@ def _diagnose(job: Job, gan: Gan) -> dict[str, float]:
     for side, classes in (("seen", dataset.seen_classes), ("unseen", dataset.unseen_classes)):
         labels = classes.repeat_interleave(DIAGNOSED_ROWS)
         made = make_rows(job, gan.generator, labels, f"diagnose {side}")
-        attributes = gan.regressor(made.to(gan.rng.device)).cpu()
-        terms[f"cycle_error_{side}"] = losses.cycle(attributes, dataset.attributes[labels]).item()
+        if gan.regressor:
+            attributes = gan.regressor(made.to(gan.rng.device)).cpu()
+            terms[f"cycle_error_{side}"] = losses.cycle(attributes, dataset.attributes[labels]).item()
     rows = dataset.test_unseen
     distances = class_distances(dataset.features[rows], dataset.labels[rows], made, labels)
     return terms | {f"{name}_unseen": value for name, value in distances.items()}

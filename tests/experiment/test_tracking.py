@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from server import serve_mlflow
 from cwgan import tracking
 from cwgan.command_line import from_dict, to_dict
 from cwgan.config import Config
-from cwgan.errors import InputError
+from cwgan.errors import InputError, StoreError
 from cwgan.launch import launch
 from cwgan.stages.job import RAW, SCORES
 from entrypoints import evaluate, generate, main, prepare, train_gan
@@ -215,7 +216,7 @@ def test_what_mlflow_run_has_logged_is_not_logged_in_another_spelling(store, tmp
 def test_a_run_whose_program_never_began_is_ended_by_the_next_and_one_that_began_or_may_begin_is_not(
     store, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(tracking, "SOON", 0)
+    monkeypatch.setattr("cwgan.tracking.opening.SOON", 0)
     begun = {"mlflow.project.entryPoint": "main", "mlflow.user": getpass.getuser()}
     tags = [
         begun,
@@ -294,7 +295,7 @@ def test_the_temporary_folder_of_a_session_is_gone_after_it(store):
 
 
 def test_what_could_not_be_uploaded_is_kept_and_its_place_told(store):
-    with pytest.raises(tracking.StoreError) as error, tracking.session() as scratch:
+    with pytest.raises(StoreError) as error, tracking.session() as scratch:
         (scratch / "gan.safetensors").write_text("hours of work")
         raise MlflowException("the disk is full\nand more")
     assert (
@@ -541,7 +542,7 @@ def test_a_failed_run_uploads_what_it_has(remote, tmp_path):
 
 def test_what_the_server_cannot_store_fails_the_run_and_is_kept_here(remote, server_folder, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(tracking.StoreError) as error, tracking.session() as scratch, started(scratch) as run:
+    with pytest.raises(StoreError) as error, tracking.session() as scratch, started(scratch) as run:
         (server_folder / run.experiment_id / run.run_id).write_text("in the way of the artifacts")
         (run.folder / "gan.safetensors").write_text("hours of work")
     assert re.fullmatch(
@@ -565,8 +566,8 @@ def stopped(server_folder):
 def test_a_training_goes_on_while_the_server_is_away_and_sends_all_later(
     remote, server_folder, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(tracking, "SECONDS_OF_PATIENCE", 1)
-    monkeypatch.setattr(tracking, "SECONDS_OF_QUIET", 0.2)
+    monkeypatch.setattr("cwgan.tracking.store.SECONDS_OF_PATIENCE", 1)
+    monkeypatch.setattr("cwgan.tracking.record.SECONDS_OF_QUIET", 0.2)
     with started(tmp_path) as run:
         run.log({"gan/critic": 1.0}, 1)
         with stopped(server_folder):
@@ -585,8 +586,8 @@ def test_a_training_goes_on_while_the_server_is_away_and_sends_all_later(
 def test_a_training_goes_on_from_what_the_server_has_on_another_machine(remote, tmp_path, monkeypatch):
     mlflow.set_experiment("moved")
     flags = [*TINY, "--gan.epochs=4", "--gan.save.resume_every=1e-9"]
-    log, before = tracking.Run.log, tracking.tempfile.tempdir
-    monkeypatch.setattr(tracking.tempfile, "tempdir", str(tmp_path))
+    log, before = tracking.Run.log, tempfile.tempdir
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def interrupt(run, metrics, epoch):
         log(run, metrics, epoch)
@@ -601,7 +602,7 @@ def test_a_training_goes_on_from_what_the_server_has_on_another_machine(remote, 
     assert (child.info.status, parent.info.status) == ("KILLED", "KILLED")
     assert files_of(remote, child.info.run_id, "resume")
     assert launch(main.COMMAND, [f"--resume={parent.info.run_id}"]) == 0
-    monkeypatch.setattr(tracking.tempfile, "tempdir", before)
+    monkeypatch.setattr(tempfile, "tempdir", before)
     runs = remote.search_runs([remote.get_experiment_by_name("moved").experiment_id])
     assert sorted(run.data.tags["stage"] for run in runs) == ["generate", "main", "train_cls", "train_gan"]
     assert {run.info.status for run in runs} == {"FINISHED"}

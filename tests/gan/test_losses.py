@@ -94,6 +94,14 @@ def test_the_cycle_term_compares_every_row_with_its_own_reconstruction() -> None
     assert losses.cycle(swapped, attributes) == 1
 
 
+def test_the_relative_cycle_term_is_1_for_who_answers_the_mean_attributes() -> None:
+    attributes = torch.tensor([[3.0, 0.0], [-1.0, 8.0]])
+    variance = attributes.var(dim=0, correction=0).mean()
+    mean = attributes.mean(dim=0).expand(2, 2)
+    assert losses.relative_cycle(mean, attributes, variance).item() == pytest.approx(1)
+    assert losses.relative_cycle(attributes, attributes, variance) == 0
+
+
 def test_the_classification_term_is_the_mean_negative_log_probability() -> None:
     logits = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
     expected = -(torch.tensor(0.5).log() + torch.softmax(logits[1], 0)[1].log()) / 2

@@ -24,7 +24,7 @@ def test_the_spread_is_mean_and_sample_deviation_of_what_all_runs_have() -> None
     assert to_metrics({"H": Spread(0.6, 0.1)}, "wgan/") == {"wgan/H": 0.6, "wgan/H_std": 0.1}
 
 
-def test_a_variant_says_which_terms_there_are_and_the_preset_how_much_the_cycle_counts() -> None:
+def test_a_variant_says_which_terms_there_are_and_how_much_the_cycle_counts() -> None:
     configs = list_variants(Config(gan=GanConfig(cycle_weight=0.5, hidden_size=7)))
     weights = {
         name: (
@@ -38,9 +38,9 @@ def test_a_variant_says_which_terms_there_are_and_the_preset_how_much_the_cycle_
     assert weights == {
         "wgan": (0, False, False),
         "clswgan": (0, False, True),
-        "cycle_wgan": (0.5, False, False),
-        "cycle_clswgan": (0.5, False, True),
-        "cycle_uwgan": (0.5, True, False),
+        "cycle_wgan": (1, False, False),
+        "cycle_clswgan": (1, False, True),
+        "cycle_uwgan": (1, True, False),
     }
     assert {config.gan.hidden_size for config in configs.values()} == {7}
 

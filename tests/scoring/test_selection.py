@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from cwgan.config import ClassifierConfig, Config, GanConfig, SaveConfig
+from cwgan.config import ClassifierConfig, Config, GanConfig, GanSaveConfig
 from cwgan.errors import InputError
 from cwgan.scoring.selection import choose, final_half, find_best, validation_half
 
@@ -47,7 +47,7 @@ def test_the_choosing_half_is_validation_and_the_other_half_final() -> None:
     final = final_half(CONFIG, choose([HISTORY], 57))
     assert (final.protocol, final.select, final.classifier.gamma) == ("final", False, 1.5)
     assert (final.gan.epochs, final.gan.epoch_steps) == (4, 57)
-    saving = replace(CONFIG, gan=replace(CONFIG.gan, save=SaveConfig(epochs=[3, 4, 5, 35])))
+    saving = replace(CONFIG, gan=replace(CONFIG.gan, save=GanSaveConfig(epochs=[3, 4, 5, 35])))
     assert final_half(saving, choose([HISTORY], 57)).gan.save.epochs == [3, 4]
 
 
@@ -59,7 +59,7 @@ def test_the_choosing_half_is_validation_and_the_other_half_final() -> None:
             r"gan.score_every: found 36; allowed: at most gan.epochs, 35",
         ),
         (
-            replace(CONFIG, gan=replace(CONFIG.gan, save=SaveConfig(epochs=[36]))),
+            replace(CONFIG, gan=replace(CONFIG.gan, save=GanSaveConfig(epochs=[36]))),
             r"gan.save.epochs: found 36; allowed: at most gan.epochs, 35",
         ),
         (

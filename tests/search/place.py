@@ -19,7 +19,7 @@ TINY = """
 threads: 1
 monitor: {epochs: 1, batch_size: 512}
 regressor: {epochs: 1, batch_size: 256}
-gan: {epochs: 3, hidden_size: 64, score_every: 1, generator_lr: 3.0e-3}
+gan: {epochs: 3, hidden_size: 64, score_every: 1, generator_lr: 3.0e-3, cycle_weight: 0.01}
 generate: {counts: [30]}
 classifier: {epochs: 6, batch_size: 128, lr: 1.0e-2}
 sweep: {trials_per_gan: 3, heartbeat: 1, objective: H}

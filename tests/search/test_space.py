@@ -10,7 +10,7 @@ from cwgan.layers import flatten
 from cwgan.search.space import Choices, Range, apply_point, find_point, list_points, read_space, take_gan_part
 
 WEIGHT, COUNT, EPOCHS = "gan.cycle_weight", "generate.counts", "gan.epochs"
-OUTPUT, LEGACY = "gan.output", "gan.legacy_cycle"
+OUTPUT, LEGACY = "gan.output", "monitor.relu_logits"
 SPACE = {WEIGHT: Range(0.001, 10, True, False), COUNT: Range(25, 800, True, True)}
 BOTH = {OUTPUT: Choices(("relu", "linear"))}
 FORMS = "{low: number, high: number, log: true or false}, or {choices: [values]}"
@@ -43,7 +43,7 @@ def test_the_default_space_is_the_cycle_weight_and_the_synthetic_count_both_on_l
         ("gan.beta1: {low: 0, high: 0.9}", Range(0.0, 0.9, False, False)),
         ("gan.cycle_weight: {low: 1e-3, high: 1E1, log: true}", Range(0.001, 10.0, True, False)),
         ("gan.beta1: {choices: [5e-1, 0]}", Choices((0.5, 0.0))),
-        ("gan.legacy_cycle: {choices: [false, true]}", Choices((False, True))),
+        ("monitor.relu_logits: {choices: [false, true]}", Choices((False, True))),
         ("gan.output: {choices: [relu, sigmoid]}", Choices(("relu", "sigmoid"))),
         ("generate.counts: {choices: [100, 50]}", Choices((100, 50))),
         ("gan.cycle_weight: {choices: [1, 0]}", Choices((1.0, 0.0))),
@@ -135,7 +135,7 @@ def test_the_point_of_a_configuration_is_what_was_applied_to_it():
 
 
 def test_a_configuration_outside_the_space_has_no_point_and_both_ends_are_inside(tmp_path):
-    plain = override(Config(), {OUTPUT: "relu"})
+    plain = override(Config(), {OUTPUT: "relu", WEIGHT: 1.0})
     for values in ({}, {WEIGHT: 0.001}, {WEIGHT: 10.0}, {COUNT: [25]}, {COUNT: [800]}, {OUTPUT: "linear"}):
         assert find_point(override(plain, values), SPACE | BOTH) is not None
     for values in ({WEIGHT: 0.0}, {WEIGHT: 10.1}, {COUNT: [24]}, {COUNT: [801]}, {OUTPUT: "sigmoid"}):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from joblib import cpu_count
 from torch import Tensor
 
 from cwgan.config import GanConfig
@@ -38,8 +39,17 @@ def test_threads_and_precision_are_what_the_run_asks_for() -> None:
     assert torch.get_num_threads() == 2
     assert torch.get_float32_matmul_precision() == "medium"
     set_up(0, "float32")
-    assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == min(2, cpu_count())
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_without_a_number_threads_are_no_more_than_the_cores_that_may_be_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.set_num_threads(3)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # as a cgroup's quota
+    set_up(0, "float32")
+    assert torch.get_num_threads() == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

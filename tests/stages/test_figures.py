@@ -107,7 +107,7 @@ def test_training_curves_have_lines_to_compare_them_with(tmp_path: Path) -> None
     names = ["monitor/loss", "monitor/val_loss", "monitor/val_accuracy"]
     names += ["gan/monitor_accuracy", "gan/wasserstein"]
     curves = {name: [(1, 0.25), (2, 0.75)] for name in names}
-    figure = draw_curves(tmp_path / "curves.png", curves, list_references(dataset, curves))
+    figure = draw_curves(tmp_path / "curves.png", curves, list_references(dataset, curves, "squared"))
     titles = ["monitor: loss", "monitor: accuracy", "gan: monitor accuracy", "gan: wasserstein"]
     assert [axes.get_title() for axes in figure.axes if axes.axison] == titles
     assert [line.get_label() for line in panel(figure, titles[0]).lines] == ["training", "held out", "chance"]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from make_data import SEEN, UNSEEN, rows_of, write_xlsa17, xlsa17_arrays
 
-from cwgan.command_line import override
+from cwgan.command_line import from_dict, override, to_dict
 from cwgan.config import (
     ClassifierConfig,
     Config,
@@ -29,7 +29,7 @@ from cwgan.data.numbers import load_numbers
 from cwgan.data.scaling import scale
 from cwgan.data.views import make_validation_view
 from cwgan.errors import InputError
-from cwgan.gan.checkpoint import load_checkpoint, load_classifier, load_generator
+from cwgan.gan.checkpoint import load_checkpoint, load_classifier, load_generator, save_checkpoint
 from cwgan.gan.mean_correction import predict_means
 from cwgan.gan.networks import SoftmaxClassifier
 from cwgan.gan.snapshots import load_snapshots
@@ -43,7 +43,7 @@ from cwgan.stages.classify import (
     train_classifier,
 )
 from cwgan.stages.generate import generate
-from cwgan.stages.job import GAN_FILE, SCORES, Job, load_data, stage_rng
+from cwgan.stages.job import GAN_FILE, SCORES, Job, load_data, read_config, stage_rng
 from cwgan.stages.results import write_results
 from cwgan.stages.train import train
 
@@ -399,7 +399,9 @@ def test_a_sigmoid_generator_needs_features_from_0_to_1_and_survives_the_checkpo
 def test_the_validation_protocol_logs_scores_and_diagnostics_where_it_is_due(
     tmp_path: Path, numbers: GzslDataset
 ) -> None:
-    config = replace(TINY, protocol="validation", gan=replace(TINY.gan, epochs=3, score_every=2))
+    config = replace(
+        TINY, protocol="validation", gan=replace(TINY.gan, epochs=3, score_every=2, cycle_weight=1)
+    )
     logged: dict[int, Mapping[str, float]] = {}
 
     def log(metrics: Mapping[str, float], epoch: int) -> None:
@@ -413,3 +415,12 @@ def test_the_validation_protocol_logs_scores_and_diagnostics_where_it_is_due(
     scores = {f"val_{name}" for name in SCORES}
     assert [epoch for epoch, metrics in logged.items() if diagnostics | scores <= set(metrics)] == [2, 3]
     assert not (diagnostics | scores) & set(logged[1])
+
+
+def test_the_cycle_term_of_an_old_checkpoint_has_its_new_name(numbers: GzslDataset, tmp_path: Path) -> None:
+    config = to_dict(Config())
+    del config["gan"]["cycle_error"]
+    for old, new in ((True, "legacy"), (False, "squared")):
+        config["gan"]["legacy_cycle"] = old
+        save_checkpoint(tmp_path / "old.safetensors", {"a": torch.zeros(1)}, "gan", 1, config, numbers)
+        assert from_dict(read_config(tmp_path / "old.safetensors")).gan.cycle_error == new

@@ -16,13 +16,13 @@ from cwgan.layers import find_layer, flatten, read_layer
 from cwgan.stages import resume
 from cwgan.stages.classify import train_classifier
 from cwgan.stages.generate import generate
-from cwgan.stages.job import Job
+from cwgan.stages.job import Job, view_data
 from cwgan.stages.train import fix_output, train
 
 TINY = Config(
     monitor=MonitorConfig(epochs=2),
     regressor=RegressorConfig(epochs=2, batch_size=512),
-    gan=GanConfig(epochs=4, hidden_size=8, batch_size=512, generator_lr=1e-2),
+    gan=GanConfig(epochs=4, hidden_size=8, batch_size=512, generator_lr=1e-2, cycle_weight=0.1),
 )
 
 
@@ -100,6 +100,23 @@ def test_the_same_seed_gives_the_same_file_and_another_seed_another(numbers, tmp
 def test_without_the_gan_only_monitor_and_regressor_are_fitted(numbers, tmp_path):
     assert train(Job(changed(gan={"train": False}), numbers, tmp_path, Curves())) is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pretrained.safetensors"]
+
+
+def test_without_a_cycle_term_there_is_no_regressor(numbers, tmp_path):
+    curves, config = Curves(), changed(gan={"cycle_weight": 0.0, "epochs": 2, "score_every": 1})
+    config = dataclasses.replace(config, protocol="validation")
+    gan_file = train(Job(config, view_data(config, numbers), tmp_path, curves))
+    files = (gan_file, tmp_path / "pretrained.safetensors")
+    assert not [name for file in files for name in load_file(file) if name.startswith("regressor.")]
+    assert "gan/frechet_unseen" in curves
+    assert not [name for name in curves if "regressor" in name or "cycle" in name]
+
+
+@pytest.mark.parametrize(("alone", "other"), [("monitor", "regressor"), ("regressor", "monitor")])
+def test_each_pretrained_network_can_be_fitted_alone(numbers, tmp_path, alone, other):
+    train(Job(changed(gan={"train": False}, **{other: {"train": False}}), numbers, tmp_path, Curves()))
+    names = load_file(tmp_path / "pretrained.safetensors")
+    assert {name.partition(".")[0] for name in names} == {alone}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""From photographs and words to a data set, with timm and sentence-transformers."""

@@ -1,0 +1,1 @@
+"""Programs that make data to try things out on."""
