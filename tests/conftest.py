@@ -26,6 +26,7 @@ LONGEST = (
     "test_deploy",
     "test_images",
     "test_tracking",
+    "test_tour",
     "test_interrupted",
     "test_study",
     "test_same_bits",
