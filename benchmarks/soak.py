@@ -59,7 +59,7 @@ class Road:
         ]
         flags = resume or [f"--{name}={value}" for name, value in self.flags.items()]
         context = multiprocessing.get_context("forkserver")  # so that nothing is imported anew
-        context.set_forkserver_preload(["benchmarks.soak", "cwgan.experiment.side_by_side"])
+        context.set_forkserver_preload(["cwgan.experiment.side_by_side"])
         process = context.Process(target=_go, args=(self.folder, self.name, self.uri, flags))
         process.start()
         return process
