@@ -104,8 +104,8 @@ def begin_gan(job: Job, source: Checkpoint) -> Gan:
 def _list_networks(config: Config, has_source: bool = False) -> list[str]:
     """Return the pretrained networks that the GAN needs; without a GAN all that are fitted or copied."""
     if not config.gan.train:
-        stages = ("monitor", "regressor")
-        return [stage for stage in stages if getattr(config, stage).train or has_source]
+        stages = ["monitor", "regressor"]
+        return [stage for stage in stages if getattr(config, stage).train or has_source] or stages
     has_cycle_term = config.gan.cycle_weight or config.gan.unseen_cycle_weight
     return ["monitor", "regressor"] if has_cycle_term else ["monitor"]
 
@@ -153,7 +153,7 @@ def list_references(
     }
     found = {term: curves[name][-1][1] for term, name in real.items() if name in curves}
     if "gan/cycle" in found and cycle_error == "relative":
-        found["gan/cycle"] /= dataset.attributes.var(dim=0, correction=0).mean().item()
+        found["gan/cycle"] /= SeenRows.of(dataset).attribute_variance.item()
     return levels | {term: (level, "real rows") for term, level in found.items()}
 
 

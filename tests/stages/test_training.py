@@ -119,6 +119,13 @@ def test_each_pretrained_network_can_be_fitted_alone(numbers, tmp_path, alone, o
     assert {name.partition(".")[0] for name in names} == {alone}
 
 
+def test_a_training_of_nothing_is_refused(numbers, tmp_path):
+    nothing = {stage: {"train": False} for stage in ("gan", "monitor", "regressor")}
+    with pytest.raises(InputError, match=r"monitor\.train: found false; allowed: true, or a checkpoint"):
+        train(Job(changed(**nothing), numbers, tmp_path, Curves()))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("weights", "terms"),
     [
