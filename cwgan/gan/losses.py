@@ -63,9 +63,11 @@ def generator_loss(
     batch = len(labels)
     seen, seen_attributes = fake[:batch], attributes[:batch]
     terms = {"adversarial": adversarial(critic(seen, seen_attributes))}
-    if regressor and weights["cycle"]:
+    if weights["cycle"]:
+        assert regressor
         terms["cycle"] = cycle_term(regressor(seen), seen_attributes)
-    if regressor and weights["unseen_cycle"]:
+    if weights["unseen_cycle"]:
+        assert regressor
         terms["unseen_cycle"] = cycle_term(regressor(fake[batch:]), attributes[batch:])
     if weights["classification"]:
         terms["classification"] = classification(monitor(seen), monitor.targets(labels))
@@ -107,7 +109,8 @@ def cycle(reconstructed: Attributes, attributes: Attributes) -> Scalar:
 def relative_cycle(reconstructed: Attributes, attributes: Attributes, variance: Scalar) -> Scalar:
     """The cycle term in units of the mean variance of the classes' attributes.
 
-    It is 1 for who always answers the mean attributes, so that a weight means the same on every data set.
+    It is 1 for a regressor that always answers the mean attributes. So a weight means the same on every data
+    set.
     """
     return cycle(reconstructed, attributes) / variance
 

@@ -85,8 +85,8 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
     `critic_steps` critic steps on fresh batches. Rows that fill no batch wait for a later order.
 
     Between two calls the GAN can be saved, and goes on bit for bit. `gan.epoch` counts an epoch once the next
-    step is asked for, so that one which its caller could not deal with is given again. A signal interrupts
-    between steps. FloatingPointError at a step with a term that is not finite; on a GPU, at the epoch's end.
+    step is asked for: if the caller is interrupted before that, the same epoch is given again after a resume.
+    A signal interrupts between steps. FloatingPointError at a step with a term that is not finite; on a GPU, at the epoch's end.
     """
     config, scored = gan.config, scored_epochs(gan.config)
     batch_size = min(config.batch_size, len(data.rows))
@@ -109,12 +109,11 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
                 gan.keep_snapshot()
                 gan.batches = [*_draw_batches(gan, data.rows, steps, batch_size)]
         while gan.batches:
-            taken = steps - len(gan.batches) + 1
+            place = f"epoch {number}, step {steps - len(gan.batches) + 1} of {steps}"
             with undisturbed:
                 for name, value in step(gan.batches[0]).items():
                     gan.totals[name] = gan.totals.get(name, 0.0) + value.detach()
                     if gan.rng.device == CPU:  # to look at every step would halt a GPU until the step is done
-                        place = f"epoch {number}, step {taken} of {steps}"
                         check_finite(f"GAN: the term {name}", value.item(), place)
                 del gan.batches[0]
             if gan.batches:
