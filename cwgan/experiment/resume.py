@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cwgan import tracking
 from cwgan.command_line import Command, to_dict
 from cwgan.config import Config
 from cwgan.errors import InputError
-from cwgan.layers import flatten
+from cwgan.layers import flatten, read_mapping
 
 FREE = (
     *("run_name", "experiment", "register", "feature_map", "threads", "device"),
@@ -51,4 +49,4 @@ def find_begun(reference: str, command: Command, scratch: Path) -> Begun:
     """Return what a run was begun with; InputError if there is none, or none of the command's stage."""
     run_id, file, parameters, done = tracking.find_begun(reference, command.name, scratch)
     references = {name: parameters[name] for name in command.references if parameters.get(name)}
-    return Begun(run_id, yaml.safe_load(file.read_text()), references, done)
+    return Begun(run_id, read_mapping(file), references, done)
