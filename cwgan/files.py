@@ -1,10 +1,11 @@
 """Files that are either whole or not there, and HDF5 files that are what they claim to be."""
 
+import csv
 import hashlib
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_table(path: Path, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV table, which MLflow shows; fractions to four digits, nothing for None."""
+    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(heads)
+        table.writerows([f"{cell:.4f}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+
+
 def copy_file(source: Path, target: Path) -> None:
     """Copy a file, whole or not at all."""
     with written_whole(target) as temporary:
@@ -68,8 +77,8 @@ def create_hdf5(path: Path) -> Iterator[h5py.File]:
 class _LastingFile(io.FileIO):
     """A file that takes whatever HDF5 writes while it closes.
 
-    HDF5 cannot close a file that cannot be written, and brings the program down when that ends. So the first
-    error is kept here, and what follows it is let go.
+    HDF5 cannot close a file that cannot be written, and crashes the program at its end. So the first error is
+    kept here, and later writes do nothing.
     """
 
     error: OSError | None = None

@@ -12,11 +12,12 @@ from cwgan import tracking
 from cwgan.command_line import Arguments, override
 from cwgan.errors import InputError
 from cwgan.experiment.road import say_where, show_table
+from cwgan.files import write_table
 from cwgan.layers import flatten, read_layer
 from cwgan.scoring.comparison import format_table, format_value, split_protocols, tabulate_scores
 from cwgan.scoring.sign_test import compare_classes
 from cwgan.stages.class_figures import Difference, draw_comparison
-from cwgan.stages.results import read_classes, write_table
+from cwgan.stages.results import read_classes
 
 NOT_COMPARED = ("run_name", "experiment", "threads")  # settings that say nothing of the model
 LONGEST_NAME = 24  # in the heads of tables

@@ -1,6 +1,5 @@
 """Images become rows of features, in one file that `describe` completes to a data set."""
 
-import csv
 import hashlib
 import json
 import sys
@@ -8,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,7 +16,7 @@ from tqdm import tqdm
 from cwgan.command_line import Arguments
 from cwgan.config import Config
 from cwgan.errors import InputError
-from cwgan.files import write_text, written_whole
+from cwgan.files import create_hdf5, write_table, write_text, written_whole
 from cwgan.images.listing import FEATURES_FILE, KINDS, list_images
 from cwgan.machine import find_device, set_up
 
@@ -50,7 +48,7 @@ def extract(arguments: Arguments, scratch: Path) -> None:
     chosen = np.flatnonzero(kept)
     for name in sorted({name for _, name in listed} - {listed[row][1] for row in chosen}):
         raise InputError(root, f"class {name}", "no image that can be read", f"at least {KINDS}")
-    with written_whole(out / FEATURES_FILE) as path, h5py.File(path, "w") as file:
+    with written_whole(out / FEATURES_FILE) as path, create_hdf5(path) as file:
         file["backbone"] = json.dumps(backbone.facts, sort_keys=True)
         file["files"] = np.array([listed[row][0].encode() for row in chosen])
         file["classes"] = np.array([listed[row][1].encode() for row in chosen])
@@ -127,10 +125,8 @@ def _report(out: Path, skipped: Sequence[str], root: Path, backbone: Backbone) -
     if not skipped:
         (out / SKIPPED_FILE).unlink(missing_ok=True)
         return
-    with written_whole(out / SKIPPED_FILE) as path, open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file", "reason"])
-        writer.writerows((name, why_unreadable(backbone, root / name)) for name in skipped)
+    reasons = [(name, why_unreadable(backbone, root / name)) for name in skipped]
+    write_table(out / SKIPPED_FILE, ["file", "reason"], reasons)
     print(f"skipped {len(skipped)} unreadable images, as {skipped[0]}: see {out / SKIPPED_FILE}")
 
 

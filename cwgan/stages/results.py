@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import torch
 
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
-from cwgan.files import create_hdf5, write_text, written_whole
+from cwgan.files import create_hdf5, write_table, write_text, written_whole
 from cwgan.gan.checkpoint import describe
 from cwgan.scoring.confusion import find_confused_pairs
 from cwgan.scoring.evaluation import Evaluation
@@ -89,11 +89,3 @@ def read_classes(path: Path) -> list[ClassRow]:
         ]
     except (ValueError, TypeError) as error:
         raise InputError(path, "table", error, f"columns {', '.join(CLASS_HEADS)}") from None
-
-
-def write_table(path: Path, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV table, which MLflow shows; fractions to four digits, nothing for None."""
-    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(heads)
-        table.writerows([f"{cell:.4f}" if isinstance(cell, float) else cell for cell in row] for row in rows)
