@@ -27,7 +27,7 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
         with interruptible():
             # Parsed before the slow imports: --help and a misspelt flag answer at once.
             arguments = parse(command, flags)
-            # Asks for huge pages, see cwgan.machine; PyTorch looks only once.
+            # Asks for huge pages, see docs/performance.md; PyTorch looks only once.
             os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
             # OpenMP's threads spin 300000 times before they sleep, which costs others their cores.
             os.environ.setdefault("GOMP_SPINCOUNT", "3000")

@@ -28,7 +28,7 @@ EXPERIMENT_TAGS = {
         }
     ),
 }
-"""What every experiment is given, but for what it has."""
+"""Tags that an experiment gets where it does not have them."""
 
 
 def name_run(stage: str, config: Config, given: Mapping[str, str]) -> str:

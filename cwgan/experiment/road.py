@@ -82,9 +82,10 @@ def _score_fold(
 def _score_without_gan(
     run: Run, config: Config, folds: Sequence[int], whole: GzslDataset
 ) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    """Return what open parameters are of highest mean AUSUC with, without a GAN, and the scores then.
+    """Return the values of open parameters that have the highest mean AUSUC without a GAN, and their scores.
 
-    There is a set of scores for each division, empty where nothing is open and `generate.source` needs none.
+    There is a set of scores for each division. It is empty where no parameter is open and `generate.source`
+    is "gan".
     """
 
     def score(tried: Config) -> list[dict[str, float]]:

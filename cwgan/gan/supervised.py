@@ -15,9 +15,9 @@ from cwgan.gan.shapes import AllFeatures, AllTargets, Rows
 
 
 class Adam:
-    """Fused Adam, as `torch.optim.Adam`, whose first step imports PyTorch's compiler and takes a second.
+    """Fused Adam for a few parameters, each with a weight decay of its own.
 
-    It is made from parameters with their weight decays, and the decay of the first moment.
+    `torch.optim.Adam` computes the same, but its first step imports PyTorch's compiler, which takes a second.
     """
 
     def __init__(self, parameters: Mapping[Tensor, float], beta1: float) -> None:

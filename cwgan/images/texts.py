@@ -9,10 +9,8 @@ import numpy as np
 
 from cwgan.errors import InputError, first_line
 
-with suppress(ImportError):
-    import_module(
-        "cwgan.images.backbone"
-    )  # where torchvision is there, this makes sure that it can be imported
+with suppress(ImportError):  # it repairs a torchvision that cannot be imported as it is
+    import_module("cwgan.images.backbone")
 try:
     import onnxruntime
     import transformers

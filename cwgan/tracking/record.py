@@ -74,7 +74,7 @@ class Run:
         self._send()
 
     def _collect(self, metrics: Mapping[str, float], epoch: int) -> None:
-        """Have metrics wait that the run did not have when it was opened."""
+        """Put metrics into the queue, less those that the run had when it was opened."""
         now = int(1000 * time.time())
         new = {name: value for name, value in metrics.items() if epoch > self._steps.get(name, -1)}
         self._waiting += [Metric(name, value, now, epoch) for name, value in new.items()]
