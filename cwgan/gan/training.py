@@ -85,8 +85,9 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
     `critic_steps` critic steps on fresh batches. Rows that fill no batch wait for a later order.
 
     Between two calls the GAN can be saved, and goes on bit for bit. `gan.epoch` counts an epoch once the next
-    step is asked for: if the caller is interrupted before that, the same epoch is given again after a resume.
-    A signal interrupts between steps. FloatingPointError at a step with a term that is not finite; on a GPU, at the epoch's end.
+    step is asked for: if the caller is interrupted before that, a resumed training gives that epoch again. A
+    signal interrupts between steps. FloatingPointError at a step with a term that is not finite; on a GPU, at
+    the epoch's end.
     """
     config, scored = gan.config, scored_epochs(gan.config)
     batch_size = min(config.batch_size, len(data.rows))
