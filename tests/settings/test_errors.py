@@ -1,6 +1,7 @@
 """Errors that say what is wrong, and signals that end work as an interruption does."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,6 +19,15 @@ def test_an_input_error_says_where_what_and_what_is_allowed() -> None:
     assert (error.field, error.got, error.allowed) == ("train/X", "4 columns", "5")
 
 
+@pytest.fixture
+def _heard() -> Iterator[None]:
+    """Let SIGINT interrupt, also where the tests run in the background, with that signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_interrupts_and_later_ones_are_ignored_until_all_is_closed(number: int) -> None:
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
