@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import mlflow
@@ -32,7 +33,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     attributes = rng.random((5, 6))
     write_xlsa17(folder / "data", features=attributes[:, LABELS] + rng.random((5, ROWS)) / 9, att=attributes)
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    mlflow.set_experiment("compared")
+    with chdir(folder):  # where artifacts are to lie
+        mlflow.set_experiment("compared")
     for more in ([], ["--classifier.gamma=99", "--run_name=biased"]):
         assert launch(main.COMMAND, [f"--data.path={folder / 'data'}", *SHORT, *more]) == 0
     biased, plain = find_runs("main")

@@ -55,11 +55,10 @@ class Place:
         wanted = parent.info.run_id if parent else None
         mlflow.set_tracking_uri(self.uri)
         order = {"search_all_experiments": True, "output_format": "list", "order_by": ["start_time ASC"]}
-        found = [
-            run for run in mlflow.search_runs(**order) if run.data.tags.get("mlflow.parentRunId") == wanted
-        ]
+        with chdir(self.folder):  # whoever asks first makes the store, and its artifacts lie where he is
+            found = mlflow.search_runs(**order)
         mlflow.set_tracking_uri(None)
-        return found
+        return [run for run in found if run.data.tags.get("mlflow.parentRunId") == wanted]
 
     def trials(self, parent: Run) -> list[Run]:
         return [run for run in self.runs(parent) if "trial_number" in run.data.tags]
