@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from cwgan.data.matrix import Matrix, fingerprint_rows, in_chunks
 from cwgan.errors import InputError
-from cwgan.files import fingerprint
 
 SPLITS = ("trainval", "train", "val", "test_seen", "test_unseen")
 Faults = Iterator[tuple[str, str, str]]  # field, found, allowed
@@ -27,6 +27,7 @@ Faults = Iterator[tuple[str, str, str]]  # field, found, allowed
 class GzslDataset:
     """Features, attributes and splits of one benchmark, checked when made.
 
+    `features` has a row for each label, and a column for each feature; it is only read by rows.
     `name` is for MLflow, `source`, the folder it was read from, for errors. Labels are 0 to classes - 1, the
     rows of attributes. Splits are row indices; all but `trainval` may be empty. With `test_concealed` the
     features of test rows are not looked at, not even for NaN. `origins` are the rows' numbers in the data set
@@ -40,7 +41,7 @@ class GzslDataset:
 
     name: str
     source: str
-    features: Float32[Tensor, "rows features"]
+    features: Matrix
     labels: Int64[Tensor, " rows"]
     attributes: Float32[Tensor, "classes attributes"]
     class_names: tuple[str, ...]
@@ -103,7 +104,7 @@ class GzslDataset:
 
     @cached_property
     def _row_prints(self) -> list[bytes]:
-        return [fingerprint(row) for row in self.features.contiguous().numpy()]
+        return fingerprint_rows(self.features)
 
     def in_file_units(self, features: Float32[Tensor, "*any features"]) -> Float32[Tensor, "*any features"]:
         """Return scaled features in the units of the files."""
@@ -163,15 +164,24 @@ class GzslDataset:
             yield "test_seen", "rows that are also in trainval", "disjoint rows"
 
     def _check_values(self) -> Faults:
-        looked_at = self.features[self.trainval] if self.test_concealed else self.features
-        for field, matrix in (("features", looked_at), ("attributes", self.attributes)):
-            # Sums need no mask in memory, but also overflow where finite values pass 1e38.
-            if torch.isfinite(matrix.sum()):
-                continue
-            if bad := torch.nonzero(~torch.isfinite(matrix).all(dim=1)).flatten().tolist():
+        looked_at = self.trainval if self.test_concealed else torch.arange(len(self.labels))
+        everything = torch.arange(self.class_count)
+        for field, matrix, rows in (
+            ("features", self.features, looked_at),
+            ("attributes", self.attributes, everything),
+        ):
+            bad = [row for chunk, values in in_chunks(matrix, rows) for row in _find_bad(chunk, values)]
+            if bad:
                 yield field, f"NaN or infinity in {len(bad)} rows, first row {bad[0] + 1}", "finite numbers"
         if (self.attributes == self.attributes[0]).all():
             yield "attributes", "the same for all classes", "different ones, which tell classes apart"
+
+
+def _find_bad(rows: Int64[Tensor, " rows"], values: Float32[Tensor, "rows columns"]) -> list[int]:
+    """Return the rows with a value that is not finite."""
+    # A sum needs no mask in memory, but also overflows where finite values pass 1e38.
+    is_bad = torch.empty(0) if torch.isfinite(values.sum()) else ~torch.isfinite(values).all(dim=1)
+    return rows[is_bad].tolist() if len(is_bad) else []
 
 
 def binarize(

@@ -3,10 +3,11 @@
 import dataclasses
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.matrix import Matrix, View, find_extremes, in_chunks
 from cwgan.errors import InputError
 
 SMALLEST = 1e-15  # difference of attributes between classes
@@ -20,17 +21,16 @@ def scale(dataset: GzslDataset, scaling: str, attribute_norm: float) -> GzslData
     """
     features, attributes, divisor = dataset.features, dataset.attributes, dataset.divisor
     if scaling in ("auto", "overall", "per_feature"):
-        divisor = find_divisor(features[dataset.trainval], scaling == "per_feature")
-        features = features / divisor
+        divisor = find_divisor(features, dataset.trainval, scaling == "per_feature")
+        features = View(features, divisor=divisor)
     elif scaling == "min_max":
-        features = scale_to_range(features, features[dataset.trainval])
+        low, width = find_range(features, dataset.trainval)
+        features = View(features, offset=low, divisor=width)
     elif scaling == "unit_norm":
-        # Summed in float64, so that the rows, and their hash, are the same on every processor.
-        norms = features.norm(dim=1, keepdim=True, dtype=torch.float64).float()
-        if (norms == 0).any():
+        if any((rows == 0).all(1).any() for _, rows in in_chunks(features, torch.arange(len(features)))):
             allowed = "no such row, or another data.scaling than unit_norm"
             raise InputError(dataset.source, "features", "a row of zeros", allowed)
-        features = features / norms
+        features = View(features, unit_norm=True)
     if attribute_norm:
         seen = attributes[dataset.seen_classes]
         if (seen == seen[0]).all():
@@ -47,7 +47,7 @@ def scale(dataset: GzslDataset, scaling: str, attribute_norm: float) -> GzslData
 
 
 def find_divisor(
-    training: Float32[Tensor, "rows features"], is_per_feature: bool
+    features: Matrix, training: Int64[Tensor, " training"], is_per_feature: bool
 ) -> Float32[Tensor, " features"]:
     """Return the power of two nearest to the standard deviation of all features, or of each feature.
 
@@ -55,7 +55,13 @@ def find_divisor(
     feature that is nearly constant over the training rows is divided as one of a thousandth of the largest
     deviation.
     """
-    deviations = training.double().var(dim=0, correction=0)
+    sums = torch.zeros(features.shape[1], dtype=torch.float64)
+    squares, first = sums.clone(), features[training[:1]].double()
+    for _, rows in in_chunks(features, training):
+        away = rows.double() - first  # so that a constant feature has no variance at all
+        sums += away.sum(0)
+        squares += away.square().sum(0)
+    deviations = (squares / len(training) - (sums / len(training)).square()).clamp(min=0)
     if is_per_feature:
         deviations = deviations.clamp(min=1e-6 * deviations.max())
     else:
@@ -64,17 +70,16 @@ def find_divisor(
     return torch.exp2(exponents).float()
 
 
-def scale_to_range(
-    features: Float32[Tensor, "all features"], training: Float32[Tensor, "rows features"]
-) -> Float32[Tensor, "all features"]:
-    """Return (x - low) / (high - low), low and high being each feature's extremes over the training rows.
+def find_range(
+    features: Matrix, training: Int64[Tensor, " training"]
+) -> tuple[Float32[Tensor, " features"], Float32[Tensor, " features"]]:
+    """Return each feature's smallest value over the training rows, and how far the largest is above it.
 
-    Other rows may leave 0..1. A feature that is constant over the training rows becomes 0 there.
-    Source: the public code of Xian et al. 2018, Feature Generating Networks (arXiv 1712.00981).
+    (x - low) / width is in 0..1 for training rows. The width of a feature that is constant there is 1, so it
+    becomes 0. Source: the public code of Xian et al. 2018, Feature Generating Networks (arXiv 1712.00981).
     """
-    low, high = training.aminmax(dim=0)
-    width = high - low
-    return (features - low) / torch.where(width > 0, width, 1.0)
+    low, high = find_extremes(features, training)
+    return low, torch.where(high > low, high - low, 1.0)
 
 
 def scale_attributes(

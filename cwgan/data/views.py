@@ -7,6 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.matrix import View
 from cwgan.errors import InputError
 
 
@@ -59,7 +60,8 @@ def make_validation_view(dataset: GzslDataset, holdout: float, seed: int, fold: 
     position = torch.full((dataset.class_count,), -1).scatter_(0, classes, torch.arange(len(classes)))
     rows = torch.cat([kept, scored, val])
     trainval, test_seen, test_unseen = torch.arange(len(rows)).split([len(kept), len(scored), len(val)])
-    tensors = dataset.features[rows], position[dataset.labels[rows]], dataset.attributes[classes]
+    features = View(dataset.features, rows)
+    tensors = features, position[dataset.labels[rows]], dataset.attributes[classes]
     names = tuple(dataset.class_names[label] for label in classes.tolist())
     splits = trainval, trainval[:0], trainval[:0], test_seen, test_unseen
     return GzslDataset(f"{dataset.name} (validation)", dataset.source, *tensors, names, *splits, origins=rows)

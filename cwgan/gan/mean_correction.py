@@ -12,7 +12,8 @@ from jaxtyping import Float64
 from torch import Tensor
 from torch.nn import functional
 
-from cwgan.gan.shapes import Chunks, ClassAttributes, ClassMeans, Features, Labels, RowLabels
+from cwgan.data.matrix import Matrix, sum_classes
+from cwgan.gan.shapes import Chunks, ClassAttributes, ClassMeans, Labels, RowLabels, Rows
 from cwgan.gan.synthesis import CHUNK
 
 Double = Float64[Tensor, "... columns"]
@@ -21,13 +22,13 @@ FOLDS = 5
 
 
 def predict_means(
-    features: Features, labels: Labels, attributes: ClassAttributes, ridge: float = 0.0
+    features: Matrix, labels: RowLabels, rows: Rows, attributes: ClassAttributes, ridge: float = 0.0
 ) -> ClassMeans:
     """Return the mean of every class: of its rows if it has any, else as kernel ridge regression predicts it.
 
     m(a) = m0 + k(a) (K + ridge I)^-1 (M - m0), with M the means of the classes that have rows, m0 their mean,
     and K and k(a) the cosines of their attributes with one another and with a, after subtracting their mean.
-    Features and labels are those of the training rows. `ridge` is the weight of the penalty. If it is 0, it
+    `rows` are the training rows among those of features and labels. `ridge` is the weight of the penalty. If it is 0, it
     is chosen, together with whether attributes are half whitened (each principal component divided by the
     root of its deviation): those of `SETTINGS` whose predictions of classes that are left out of the
     regression, a fifth at a time, have the smallest squared error.
@@ -35,9 +36,8 @@ def predict_means(
     Source: Changpinyo et al. 2017, Predicting Visual Exemplars of Unseen Classes (arXiv 1605.08151), who use
     support vector regression with a Gaussian kernel.
     """
-    seen, place, counts = labels.unique(return_inverse=True, return_counts=True)
-    zeros = torch.zeros(len(seen), features.shape[1], dtype=torch.float64)
-    means = zeros.index_add_(0, place, features.double()) / counts[:, None]
+    seen, places, counts = labels[rows].unique(return_inverse=True, return_counts=True)
+    means = sum_classes(features, rows, places, len(seen)) / counts[:, None]
     whitening, ridge = (0.0, ridge) if ridge else _choose(attributes[seen], means)
     return _regress(attributes, seen, means, whitening, ridge).index_copy_(0, seen, means).float()
 
@@ -92,12 +92,17 @@ def move(labels: RowLabels, chunks: Chunks, shifts: ClassMeans) -> Chunks:
 
 
 def transfer_spread(
-    features: Features, labels: Labels, means: ClassMeans, wanted: RowLabels, rng: torch.Generator
+    features: Matrix,
+    labels: RowLabels,
+    rows: Rows,
+    means: ClassMeans,
+    wanted: RowLabels,
+    rng: torch.Generator,
 ) -> Chunks:
     """Make a row per wanted label: its class's mean, and how far a row drawn at random is from its own.
 
-    Features and labels are those of the training rows. This is what a generator has to be better than.
+    `rows` are the training rows among those of features and labels. This is what a generator has to be better than.
     """
     for part in wanted.split(CHUNK):
-        rows = torch.randint(len(features), (len(part),), generator=rng)
-        yield means[part] + features[rows] - means[labels[rows]]
+        drawn = rows[torch.randint(len(rows), (len(part),), generator=rng)]
+        yield means[part] + features[drawn] - means[labels[drawn]]

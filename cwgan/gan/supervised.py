@@ -7,11 +7,12 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from cwgan.config import FitConfig
+from cwgan.data.matrix import Matrix, View, in_chunks, shuffle
 from cwgan.errors import check_finite
 from cwgan.gan.fast.gradients import allocate, linear_backward
 from cwgan.gan.losses import Objective
 from cwgan.gan.networks import Linear, SoftmaxClassifier
-from cwgan.gan.shapes import AllFeatures, AllTargets, Rows
+from cwgan.gan.shapes import AllTargets, Rows
 
 
 class Adam:
@@ -40,7 +41,7 @@ class Adam:
 def fit(
     model: Linear,
     objective: Objective,
-    features: AllFeatures,
+    features: Matrix,
     targets: AllTargets,
     rows: Rows,
     config: FitConfig,
@@ -54,15 +55,14 @@ def fit(
     Note: the weight decay is the original's, 0.5 * weight_decay * |W|^2 added to the objective, not AdamW's.
     """
     allocate(model)
+    matrix = View(features)
     optimizer = Adam({model.weight: config.weight_decay, model.bias: 0.0}, config.beta1)
-    buffer = torch.empty(min(config.batch_size, len(rows)), features.shape[1])
     for epoch in range(config.epochs):
         lr = config.lr / (1 + config.lr_decay * epoch)
         total = torch.zeros(())
-        batches = rows[torch.randperm(len(rows), generator=rng)].split(config.batch_size)
+        batches = shuffle(features, rows, rng).split(config.batch_size)
         for number, batch in enumerate(batches, start=1):
-            inputs = torch.index_select(features, 0, batch, out=buffer[: len(batch)])
-            total += linear_backward(model, objective, inputs, targets[batch]) * len(batch)
+            total += linear_backward(model, objective, matrix[batch], targets[batch]) * len(batch)
             optimizer.step(lr)
             place = f"epoch {epoch + 1}, step {number} of {len(batches)}"
             check_finite(f"{type(model).__name__}: the loss", total.item(), place)
@@ -71,11 +71,16 @@ def fit(
 
 @torch.no_grad()
 def held_out_metrics(
-    model: Linear, objective: Objective, features: AllFeatures, targets: AllTargets, rows: Rows
+    model: Linear, objective: Objective, features: Matrix, targets: AllTargets, rows: Rows
 ) -> dict[str, float]:
     """Return the objective on rows not trained on, and the accuracy if the targets are classes."""
-    outputs = model(features[rows])
-    metrics = {"val_loss": objective(outputs, targets[rows]).item()}
+    loss, hits = 0.0, 0
+    for chunk, inputs in in_chunks(features, rows):
+        outputs = model(inputs)
+        loss += objective(outputs, targets[chunk]).item() * len(chunk)
+        if isinstance(model, SoftmaxClassifier):
+            hits += int((outputs.argmax(1) == targets[chunk]).sum())
+    metrics = {"val_loss": loss / len(rows)}
     if isinstance(model, SoftmaxClassifier):
-        metrics["val_accuracy"] = (outputs.argmax(1) == targets[rows]).double().mean().item()
+        metrics["val_accuracy"] = hits / len(rows)
     return metrics

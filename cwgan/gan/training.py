@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import torch
@@ -11,20 +11,21 @@ from torch import Tensor
 
 from cwgan.config import GanConfig
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.matrix import Matrix, shuffle
 from cwgan.errors import check_finite, undisturbed
 from cwgan.gan import losses
 from cwgan.gan.fast.gradients import critic_backward, generator_backward
 from cwgan.gan.fast.graphs import StepGraph
 from cwgan.gan.networks import Generator
 from cwgan.gan.players import CPU, Gan
-from cwgan.gan.shapes import AllFeatures, ClassAttributes, Noise, Rows, Scalar
+from cwgan.gan.shapes import ClassAttributes, Noise, Rows, Scalar
 
 
 @dataclass(frozen=True)
 class SeenRows:
     """What the GAN learns from: the seen `rows` of features and labels, and attributes of all classes."""
 
-    features: AllFeatures
+    features: Matrix
     labels: Int64[Tensor, " all"]
     rows: Rows
     attributes: ClassAttributes
@@ -41,8 +42,12 @@ class SeenRows:
         return cls(data.features, data.labels, data.trainval, data.attributes, data.unseen_classes)
 
     def to(self, device: torch.device) -> "SeenRows":
-        """Return the same on a device."""
-        return SeenRows(*(getattr(self, item.name).to(device) for item in fields(self)))
+        """Return the same on a device, whose memory then holds the seen rows."""
+        if device == CPU:
+            return self
+        features, labels = self.features[self.rows].to(device), self.labels[self.rows].to(device)
+        rows = torch.arange(len(labels), device=device)
+        return SeenRows(features, labels, rows, self.attributes.to(device), self.unseen_classes.to(device))
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
         with undisturbed:
             if gan.batches is None:
                 gan.keep_snapshot()
-                gan.batches = [*_draw_batches(gan, data.rows, steps, batch_size)]
+                gan.batches = [*_draw_batches(gan, data, steps, batch_size)]
         while gan.batches:
             place = f"epoch {number}, step {steps - len(gan.batches) + 1} of {steps}"
             with undisturbed:
@@ -160,13 +165,15 @@ def generator_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:
     return terms
 
 
-def _draw_batches(gan: Gan, rows: Tensor, steps: int, size: int) -> Int64[Tensor, "steps critic_steps batch"]:
+def _draw_batches(
+    gan: Gan, data: SeenRows, steps: int, size: int
+) -> Int64[Tensor, "steps critic_steps batch"]:
     """Return the batches of an epoch: as many random orders of the rows as it takes, cut into batches."""
-    draws, device = gan.config.critic_steps, gan.rng.device
-    wanted, whole = steps * draws * size, len(rows) // size * size
+    draws = gan.config.critic_steps
+    wanted, whole = steps * draws * size, len(data.rows) // size * size
     passes = math.ceil(wanted / whole)
-    orders = [torch.randperm(len(rows), generator=gan.rng, device=device)[:whole] for _ in range(passes)]
-    return rows[torch.cat(orders)[:wanted]].view(steps, draws, size)
+    orders = [shuffle(data.features, data.rows, gan.rng)[:whole] for _ in range(passes)]
+    return torch.cat(orders)[:wanted].view(steps, draws, size)
 
 
 def _draw_noise(gan: Gan, rows: int) -> Noise:

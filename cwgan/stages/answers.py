@@ -8,10 +8,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.matrix import Matrix
+from cwgan.data.scaling import find_range
 from cwgan.files import written_whole
 from cwgan.gan.checkpoint import describe
 from cwgan.gan.networks import SoftmaxClassifier
-from cwgan.gan.shapes import AllFeatures, RowLabels
+from cwgan.gan.shapes import RowLabels
 from cwgan.stages.job import ANSWERS_FILE, Job, read_data
 
 CHUNK = 4096
@@ -19,7 +21,7 @@ MARGIN = 0.01  # of the shortest and longest length, as rounding alone moves len
 
 
 @torch.no_grad()
-def write_answers(job: Job, classifier: SoftmaxClassifier, features: AllFeatures, labels: RowLabels) -> None:
+def write_answers(job: Job, classifier: SoftmaxClassifier, features: Matrix, labels: RowLabels) -> None:
     """Write a classifier with scaling, bias, class names and what is known, from the rows it learnt from."""
     config, dataset = job.config, job.dataset
     is_seen = torch.isin(classifier.classes, dataset.seen_classes)
@@ -51,13 +53,12 @@ def _find_scaling(job: Job) -> tuple[Tensor, Tensor]:
     dataset = job.dataset
     if job.config.data.scaling == "min_max":
         files = read_data(job.config)
-        low, high = files.features[files.trainval].aminmax(dim=0)
-        return low, torch.where(high > low, high - low, 1.0)
+        return find_range(files.features, files.trainval)
     zeros = torch.zeros(dataset.feature_size)
     return zeros, zeros + 1 if dataset.divisor is None else dataset.divisor
 
 
-def _find_directions(dataset: GzslDataset, features: AllFeatures, labels: RowLabels) -> tuple[Tensor, Tensor]:
+def _find_directions(dataset: GzslDataset, features: Matrix, labels: RowLabels) -> tuple[Tensor, Tensor]:
     """Return the mean of all training rows, and the unit vectors from there to the means of known classes.
 
     The means are those of training rows, and of the given rows for unseen classes that have any.

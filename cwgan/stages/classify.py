@@ -13,6 +13,7 @@ from torch import Tensor
 from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.matrix import CHUNK, in_chunks
 from cwgan.errors import InputError
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import check_same_classes, check_same_split, load_classifier, module_tensors
@@ -141,7 +142,8 @@ def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[AllFea
         raise InputError("configuration", "classifier.operation", "merge", allowed)
     real = dataset.trainval if merges else dataset.trainval[:0]
     features = torch.empty(len(real) + synthetic.rows, dataset.feature_size)
-    torch.index_select(dataset.features, 0, real, out=features[: len(real)])
+    for place, (_, rows) in enumerate(in_chunks(dataset.features, real)):
+        features[place * CHUNK :][: len(rows)] = rows
     labels = read_synthetic(synthetic, features[len(real) :], dataset.class_count)
     if dataset.divisor is not None:
         features[len(real) :] /= dataset.divisor

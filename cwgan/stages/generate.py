@@ -68,7 +68,7 @@ def make_all_rows(
 
     if options.source != "means" and not options.mean_correction:
         return make()
-    real = dataset.features[dataset.trainval], dataset.labels[dataset.trainval]
+    real = dataset.features, dataset.labels, dataset.trainval
     means = predict_means(*real, dataset.attributes, options.mean_ridge)
     if options.source == "means":
         return wanted, transfer_spread(*real, means, wanted, stage_rng(config.seed, "generate"))

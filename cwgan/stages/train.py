@@ -11,6 +11,7 @@ from torch import Tensor
 from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.matrix import find_extremes
 from cwgan.data.views import hold_out
 from cwgan.errors import InputError
 from cwgan.gan import losses
@@ -116,7 +117,8 @@ def fix_output(job: Job) -> Job:
     InputError for training features that the activation that was asked for can never reach.
     """
     dataset, output = job.dataset, job.config.gan.output
-    lowest, highest = (value.item() for value in dataset.features[dataset.trainval].aminmax())
+    low, high = find_extremes(dataset.features, dataset.trainval)
+    lowest, highest = low.min().item(), high.max().item()
     if output == "auto":
         output = "linear" if lowest < 0 else "relu"
         return replace(job, config=override(job.config, {"gan.output": output}))

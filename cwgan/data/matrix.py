@@ -1,0 +1,192 @@
+"""Features that are read by rows: in memory or on disk, scaled as they are read, shared by all views of them.
+
+A tensor is such a matrix too: whoever writes `matrix[rows]` takes any of them.
+"""
+
+import mmap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64, Int64
+from torch import Tensor
+
+from cwgan.files import fingerprint
+
+CHUNK = 4096  # rows read at a time where all are looked at
+RELEASE = 2**28  # bytes read from a mapped file, after which its pages are given back to the system
+WINDOW = 2**16  # rows of many blocks, within which single rows are shuffled
+
+
+@runtime_checkable
+class Matrix(Protocol):
+    """Rows of features, which `matrix[rows]` gives as float32: a tensor, or any class below."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: Any) -> Tensor: ...
+
+
+class MappedRows:
+    """Matrices of a file, one below the other, mapped into memory and read where they lie.
+
+    `places` are the offset in bytes, the number of rows and the type of each; all have `width` columns. What
+    has been read does not stay: the process never holds more than `RELEASE` bytes of the file.
+    """
+
+    block = 16  # rows that are read together
+
+    def __init__(self, path: Path, width: int, places: Sequence[tuple[int, int, np.dtype]]) -> None:
+        self._file = np.memmap(path, mode="r")
+        self._parts = [
+            np.ndarray((rows, width), kind, self._file.data, offset) for offset, rows, kind in places if rows
+        ]
+        self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
+        self._read = 0
+        self.shape = torch.Size((int(self._starts[-1]), width))
+        self.path = path
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Tensor) -> Float32[Tensor, "chosen features"]:
+        wanted, out = rows.numpy(), np.empty((len(rows), self.shape[1]), np.float32)
+        homes = np.searchsorted(self._starts, wanted, side="right") - 1
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes an infinity, which is refused
+            for place in np.unique(homes).tolist():
+                here = homes == place
+                out[here] = self._parts[place][wanted[here] - self._starts[place]]
+        self._read += out.nbytes
+        if self._read > RELEASE:
+            self._file._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+            self._read = 0
+        return torch.from_numpy(out)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Some rows of a matrix, scaled as they are read: (row - offset) / divisor, then to norm 1 if wanted.
+
+    `index` are the rows' numbers in `base`, None for all; `offset` and `divisor` have an entry per feature.
+    """
+
+    base: Matrix
+    index: Int64[Tensor, " rows"] | None = None
+    offset: Float32[Tensor, " features"] | None = None
+    divisor: Float32[Tensor, " features"] | None = None
+    unit_norm: bool = False
+
+    @cached_property
+    def shape(self) -> torch.Size:
+        rows = len(self.base) if self.index is None else len(self.index)
+        return torch.Size((rows, self.base.shape[1]))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Tensor | slice | int) -> Float32[Tensor, "*chosen features"]:
+        if not isinstance(rows, Tensor):
+            rows = torch.arange(len(self))[rows]
+        wanted = rows.flatten() if self.index is None else self.index[rows.flatten()]
+        # index_select is several times as fast as base[wanted].
+        base = self.base
+        found = base.index_select(0, wanted) if isinstance(base, Tensor) else base[wanted]
+        if self.offset is not None:
+            found -= self.offset
+        if self.divisor is not None:
+            found /= self.divisor
+        if self.unit_norm:
+            # Summed in float64, so that the rows are the same on every processor.
+            found /= found.norm(dim=1, keepdim=True, dtype=torch.float64).float()
+        return found.view(*rows.shape, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Two matrices, one below the other."""
+
+    above: Matrix
+    below: Matrix
+
+    @cached_property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self.above) + len(self.below), self.below.shape[1]))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Tensor) -> Float32[Tensor, "chosen features"]:
+        found, is_above = torch.empty(len(rows), self.shape[1]), rows < len(self.above)
+        found[is_above] = self.above[rows[is_above]]
+        found[~is_above] = self.below[rows[~is_above] - len(self.above)]
+        return found
+
+
+def in_chunks(matrix: Matrix, rows: Int64[Tensor, " chosen"]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield numbers and features of some rows, at most `CHUNK` at a time."""
+    for chunk in rows.split(CHUNK):
+        yield chunk, matrix[chunk]
+
+
+def find_extremes(matrix: Matrix, rows: Int64[Tensor, " chosen"]) -> tuple[Tensor, Tensor]:
+    """Return the smallest and the largest value of each feature over some rows."""
+    extremes = [chunk.aminmax(dim=0) for _, chunk in in_chunks(matrix, rows)]
+    lows, highs = (torch.stack(values) for values in zip(*extremes, strict=True))
+    return lows.amin(0), highs.amax(0)
+
+
+def sum_classes(
+    matrix: Matrix, rows: Int64[Tensor, " chosen"], places: Int64[Tensor, " chosen"], count: int
+) -> Float64[Tensor, "count features"]:
+    """Return the sum of the rows of each of `count` classes; `places` are the classes of the rows."""
+    sums = torch.zeros(count, matrix.shape[1], dtype=torch.float64)
+    for chunk, place in zip(rows.split(CHUNK), places.split(CHUNK), strict=True):
+        sums.index_add_(0, place, matrix[chunk].double())
+    return sums
+
+
+def fingerprint_rows(matrix: Matrix) -> list[bytes]:
+    """Return 16 bytes for each row, of its content as the files have it."""
+    if isinstance(matrix, View):
+        prints = fingerprint_rows(matrix.base)
+        return prints if matrix.index is None else [prints[row] for row in matrix.index.tolist()]
+    return [
+        fingerprint(row) for _, chunk in in_chunks(matrix, torch.arange(len(matrix))) for row in chunk.numpy()
+    ]
+
+
+def shuffle(matrix: Matrix, rows: Int64[Tensor, " chosen"], rng: torch.Generator) -> Int64[Tensor, " chosen"]:
+    """Return rows in a random order: any order in memory; one that a disk can follow for what is not.
+
+    There, blocks of neighbours are shuffled, and then single rows within windows of `WINDOW` rows, which are
+    of thousands of blocks.
+    """
+
+    def draw(count: int) -> Tensor:
+        return torch.randperm(count, generator=rng, device=rng.device)
+
+    if is_in_memory(matrix):
+        return rows[draw(len(rows))]
+    blocks = _split_blocks(matrix, rows)
+    order = torch.cat([blocks[place] for place in draw(len(blocks)).tolist()])
+    return torch.cat([window[draw(len(window))] for window in order.split(WINDOW)])
+
+
+def is_in_memory(matrix: Matrix) -> bool:
+    if isinstance(matrix, Stack):
+        return is_in_memory(matrix.above) and is_in_memory(matrix.below)
+    return is_in_memory(matrix.base) if isinstance(matrix, View) else isinstance(matrix, Tensor)
+
+
+def _split_blocks(matrix: Matrix, rows: Tensor) -> list[Tensor]:
+    if isinstance(matrix, View):
+        return _split_blocks(matrix.base, rows)
+    if isinstance(matrix, Stack):
+        is_above = rows < len(matrix.above)
+        return _split_blocks(matrix.above, rows[is_above]) + _split_blocks(matrix.below, rows[~is_above])
+    return [*rows.split(getattr(matrix, "block", 1))]
