@@ -23,6 +23,9 @@ class DataConfig(Section, section="data."):
     attributes: str = option("", ".npy file (classes x attributes) that replaces the data set's attributes")
     new_classes: str = option("", "CSV file of further classes without rows: name, attributes, ...")
     att_type: Literal["continuous", "binary"] = option("continuous", "binary: 1 from the mean up, 0 below")
+    memory: Literal["auto", "ram", "disk"] = option(
+        "auto", "where features stay that an HDF5 file holds; auto: on disk from 2 GB on"
+    )
     scaling: Literal["auto", "overall", "per_feature", "none", "min_max", "unit_norm"] = option(
         "auto", "to a deviation of 1 over training rows, of all features or of each (auto: select takes the "
         "better, else overall); min_max: each feature to 0..1; unit_norm: each row to norm 1"

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from cwgan.data.matrix import Matrix, fingerprint_rows, in_chunks
+from cwgan.data.matrix import Matrix, find_bad, fingerprint_rows
 from cwgan.errors import InputError
 
 SPLITS = ("trainval", "train", "val", "test_seen", "test_unseen")
@@ -166,22 +166,13 @@ class GzslDataset:
     def _check_values(self) -> Faults:
         looked_at = self.trainval if self.test_concealed else torch.arange(len(self.labels))
         everything = torch.arange(self.class_count)
-        for field, matrix, rows in (
-            ("features", self.features, looked_at),
-            ("attributes", self.attributes, everything),
-        ):
-            bad = [row for chunk, values in in_chunks(matrix, rows) for row in _find_bad(chunk, values)]
-            if bad:
-                yield field, f"NaN or infinity in {len(bad)} rows, first row {bad[0] + 1}", "finite numbers"
+        tables = ("features", self.features, looked_at), ("attributes", self.attributes, everything)
+        for field, matrix, rows in tables:
+            if len(bad := find_bad(matrix, rows)):
+                first = int(bad[0]) + 1
+                yield field, f"NaN or infinity in {len(bad)} rows, first row {first}", "finite numbers"
         if (self.attributes == self.attributes[0]).all():
             yield "attributes", "the same for all classes", "different ones, which tell classes apart"
-
-
-def _find_bad(rows: Int64[Tensor, " rows"], values: Float32[Tensor, "rows columns"]) -> list[int]:
-    """Return the rows with a value that is not finite."""
-    # A sum needs no mask in memory, but also overflows where finite values pass 1e38.
-    is_bad = torch.empty(0) if torch.isfinite(values.sum()) else ~torch.isfinite(values).all(dim=1)
-    return rows[is_bad].tolist() if len(is_bad) else []
 
 
 def binarize(

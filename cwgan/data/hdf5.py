@@ -7,7 +7,7 @@ al. 2018 (github.com/rfelixmg/frwgan-eccv18, notebooks/dataset).
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import h5py
@@ -17,6 +17,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset, binarize
+from cwgan.data.matrix import LARGE, MappedRows, Matrix, fingerprint_rows
 from cwgan.data.xlsa17 import load_attributes, to_float32, to_zero_based
 from cwgan.errors import InputError
 from cwgan.files import create_hdf5, dataset_of, fingerprint, open_hdf5, written_whole
@@ -28,12 +29,12 @@ CHUNK = 1024  # rows copied at a time
 
 
 def load_hdf5(
-    folder: Path, name: str, attributes: Path | None = None, conceal_test: bool = False
+    folder: Path, name: str, attributes: Path | None = None, conceal_test: bool = False, memory: str = "auto"
 ) -> GzslDataset:
     """Read a pair; classes are ordered by id.
 
     Rows of `train_val` and `val` are found again among those of `train` by their content; others are dropped.
-    Arguments and errors are those of `cwgan.data.xlsa17.load_xlsa17`.
+    `memory` is that of `read_matrix`, other arguments and errors those of `cwgan.data.xlsa17.load_xlsa17`.
     """
     path = folder / CLASSES_FILE
     with open_hdf5(path) as file:
@@ -55,26 +56,48 @@ def load_hdf5(
         width = dataset_of(file, "train/X", 2).shape[1]
         splits = ["trainval", *(split for split, key in TEST_GROUPS.items() if key in file)]
         stored = {split: _find_features(file, GROUPS[split], width) for split in splits}
-        features = np.empty((sum(len(rows) for rows in stored.values()), width), dtype=np.float32)
+        features = read_matrix([*stored.values()], folder / ROWS_FILE, memory)
         labels, start = np.empty(len(features), dtype=np.int64), 0
         for split, rows in stored.items():
             stop = start + len(rows)
-            if len(rows):
-                rows.read_direct(features[start:stop])
             labels[start:stop] = _read_labels(file, GROUPS[split], len(rows), ids)
             index[split], start = torch.arange(start, stop), stop
         home = defaultdict(list)
-        for row in index["trainval"].tolist():
-            home[fingerprint(features[row]), int(labels[row])].append(row)
+        prints = fingerprint_rows(features) if GROUPS["train"] in file else []
+        for row in index["trainval"].tolist() if prints else ():
+            home[prints[row], int(labels[row])].append(row)
         for split in ("train", "val"):
             keys = _read_keys(file, GROUPS[split], width, ids)
             index[split] = torch.tensor([home[key].pop() for key in keys if home.get(key)], dtype=torch.int64)
     if 0 in (len(index["train"]), len(index["val"])):
         index["train"] = index["val"] = index["train"][:0]
-    tensors = torch.from_numpy(features), torch.from_numpy(labels), to_float32(table)
+    tensors = features, torch.from_numpy(labels), to_float32(table)
     return GzslDataset(
         name, str(folder), *tensors, tuple(names), **index, test_concealed=conceal_test, backbone=backbone
     )
+
+
+def read_matrix(parts: Sequence[h5py.Dataset], path: Path, memory: str = "auto") -> Matrix:
+    """Return the rows of the datasets of one file, one below the other: in memory, or left where they lie.
+
+    A `memory` of "ram" reads them, "disk" maps them, and "auto" maps what would take more than `LARGE` bytes
+    and lies in one piece. InputError for "disk" where a dataset does not.
+    """
+    rows, width = sum(len(part) for part in parts), parts[0].shape[1]
+    offsets = [part.id.get_offset() for part in parts if len(part)]
+    for part in parts:
+        if memory == "disk" and len(part) and part.id.get_offset() is None:
+            allowed = "a dataset in one piece (h5repack -l CONTI), or another data.memory than disk"
+            raise InputError(path, part.name, "a dataset in chunks", allowed)
+    if memory == "disk" or (memory == "auto" and 4 * rows * width > LARGE and None not in offsets):
+        places = [(part.id.get_offset(), len(part), part.dtype) for part in parts if len(part)]
+        return MappedRows(path, width, places)
+    features, start = np.empty((rows, width), np.float32), 0
+    for part in parts:
+        if len(part):
+            part.read_direct(features[start : start + len(part)])
+        start += len(part)
+    return torch.from_numpy(features)
 
 
 def save_hdf5(dataset: GzslDataset, folder: Path) -> None:

@@ -5,18 +5,22 @@ A tensor is such a matrix too: whoever writes `matrix[rows]` takes any of them.
 
 import mmap
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
-from cwgan.files import fingerprint
+from cwgan.errors import WriteError
+from cwgan.files import fingerprint, written_whole
 
+LARGE = 2**31  # bytes of features that are read into memory
 CHUNK = 4096  # rows read at a time where all are looked at
 RELEASE = 2**28  # bytes read from a mapped file, after which its pages are given back to the system
 WINDOW = 2**16  # rows of many blocks, within which single rows are shuffled
@@ -47,12 +51,34 @@ class MappedRows:
             np.ndarray((rows, width), kind, self._file.data, offset) for offset, rows, kind in places if rows
         ]
         self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
-        self._read = 0
+        self._read = 0  # bytes
         self.shape = torch.Size((int(self._starts[-1]), width))
         self.path = path
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    @cached_property
+    def scan(self) -> dict[str, np.ndarray]:
+        """16 bytes that stand for each row, as `prints`, and the rows that are not finite, as `bad`.
+
+        They are kept beside the file, if that can be written, for as long as its size, time, start and end
+        stay the same.
+        """
+        kept, facts = self.path.with_name(f"{self.path.name}.scan.npz"), self.path.stat()
+        ends = fingerprint(self._file[: 2**20]) + fingerprint(self._file[-(2**20) :])
+        stamp = np.frombuffer(f"{facts.st_size} {facts.st_mtime_ns} ".encode() + ends, np.uint8)
+        with suppress(OSError, ValueError, KeyError, BadZipFile), np.load(kept) as found:
+            if np.array_equal(found["stamp"], stamp) and len(found["prints"]) == len(self):
+                return {"prints": found["prints"], "bad": found["bad"]}
+        prints, bad = np.empty((len(self), 16), np.uint8), []
+        for rows, chunk in in_chunks(self, torch.arange(len(self))):
+            prints[rows.numpy()] = [[*fingerprint(row)] for row in chunk.numpy()]
+            bad.append(_find_bad_here(rows, chunk))
+        found = {"prints": prints, "bad": torch.cat(bad).numpy()}
+        with suppress(WriteError), written_whole(kept) as path, open(path, "wb") as file:
+            np.savez(file, stamp=stamp, **found)
+        return found
 
     def __getitem__(self, rows: Tensor) -> Float32[Tensor, "chosen features"]:
         wanted, out = rows.numpy(), np.empty((len(rows), self.shape[1]), np.float32)
@@ -103,7 +129,7 @@ class View:
         if self.unit_norm:
             # Summed in float64, so that the rows are the same on every processor.
             found /= found.norm(dim=1, keepdim=True, dtype=torch.float64).float()
-        return found.view(*rows.shape, -1)
+        return found.view(*rows.shape, self.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +151,18 @@ class Stack:
         found[is_above] = self.above[rows[is_above]]
         found[~is_above] = self.below[rows[~is_above] - len(self.above)]
         return found
+
+
+def join(above: Matrix, below: Matrix) -> Matrix:
+    """Return two matrices, one below the other: as one tensor, which is read fastest, if that is small."""
+    both = Stack(above, below)
+    if not is_in_memory(both) or 4 * len(both) * both.shape[1] > LARGE:
+        return both
+    whole = torch.empty(both.shape)
+    for matrix, start in ((above, 0), (below, len(above))):
+        for rows, values in in_chunks(matrix, torch.arange(len(matrix))):
+            whole[start + rows] = values
+    return whole
 
 
 def in_chunks(matrix: Matrix, rows: Int64[Tensor, " chosen"]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -155,9 +193,26 @@ def fingerprint_rows(matrix: Matrix) -> list[bytes]:
     if isinstance(matrix, View):
         prints = fingerprint_rows(matrix.base)
         return prints if matrix.index is None else [prints[row] for row in matrix.index.tolist()]
+    if isinstance(matrix, MappedRows):
+        return [bytes(row) for row in matrix.scan["prints"]]
     return [
         fingerprint(row) for _, chunk in in_chunks(matrix, torch.arange(len(matrix))) for row in chunk.numpy()
     ]
+
+
+def find_bad(matrix: Matrix, rows: Int64[Tensor, " chosen"]) -> Int64[Tensor, " bad"]:
+    """Return those of some rows that hold NaN or infinity in the files."""
+    if isinstance(matrix, View):
+        wanted = rows if matrix.index is None else matrix.index[rows]
+        return rows[torch.isin(wanted, find_bad(matrix.base, wanted))]
+    if isinstance(matrix, MappedRows):
+        return rows[torch.isin(rows, torch.from_numpy(matrix.scan["bad"]))]
+    return torch.cat([rows[:0], *(_find_bad_here(*chunk) for chunk in in_chunks(matrix, rows))])
+
+
+def _find_bad_here(rows: Tensor, values: Tensor) -> Tensor:
+    # A sum needs no mask in memory, but also overflows where finite values pass 1e38.
+    return rows[:0] if torch.isfinite(values.sum()) else rows[~torch.isfinite(values).all(dim=1)]
 
 
 def shuffle(matrix: Matrix, rows: Int64[Tensor, " chosen"], rng: torch.Generator) -> Int64[Tensor, " chosen"]:

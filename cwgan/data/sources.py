@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -24,13 +25,14 @@ def load_dataset(
     seed: int = 0,
     conceal_test: bool = False,
     new_classes: str = "",
+    memory: str = "auto",
 ) -> GzslDataset:
     """Read a data set with all its splits; InputError if the folder is missing, of neither layout, or bad.
 
     `path` is "numbers", which `seed` draws, or a folder; an empty `name` is "numbers" or that of the folder.
     The .npy file `attributes`, if not empty, replaces the attributes; an `att_type` of "binary" makes them 0
-    or 1 by `binarize`. `conceal_test` is that of `GzslDataset`,
-    and `new_classes` that of `add_new_classes`.
+    or 1 by `binarize`. `conceal_test` is that of `GzslDataset`, `new_classes` that of `add_new_classes`, and
+    `memory` that of `hdf5.read_matrix`.
     """
     if path == BUILT_IN:
         if attributes:
@@ -39,7 +41,7 @@ def load_dataset(
         dataset = dataclasses.replace(load_numbers(seed), name=name or BUILT_IN)
     else:
         folder, table = Path(os.path.abspath(path)), Path(attributes) if attributes else None
-        dataset = _find_reader(folder)(folder, name or folder.name, table, conceal_test)
+        dataset = _find_reader(folder, memory)(folder, name or folder.name, table, conceal_test)
     more = add_new_classes(dataset, new_classes)
     if att_type == "continuous":
         return more
@@ -47,13 +49,14 @@ def load_dataset(
     return dataclasses.replace(more, attributes=binarize(more.attributes, threshold))
 
 
-def _find_reader(folder: Path) -> Callable[[Path, str, Path | None, bool], GzslDataset]:
+def _find_reader(folder: Path, memory: str) -> Callable[[Path, str, Path | None, bool], GzslDataset]:
     """Return the function that reads the layout of a folder."""
+    read_hdf5 = partial(hdf5.load_hdf5, memory=memory)
     try:
         present, found = set(os.listdir(folder)), "neither layout"
     except OSError as error:
         present, found = set(), str(error.strerror)
-    for reader, files in ((hdf5.load_hdf5, PAIR), (xlsa17.load_xlsa17, XLSA17)):
+    for reader, files in ((read_hdf5, PAIR), (xlsa17.load_xlsa17, XLSA17)):
         if present & set(files):
             return reader
     layouts = f"{' and '.join(XLSA17)}, or {' and '.join(PAIR)}"

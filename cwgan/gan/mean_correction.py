@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cwgan.data.matrix import Matrix, sum_classes
-from cwgan.gan.shapes import Chunks, ClassAttributes, ClassMeans, Labels, RowLabels, Rows
+from cwgan.gan.shapes import AllTargets, Chunks, ClassAttributes, ClassMeans, Labels, RowLabels, Rows
 from cwgan.gan.synthesis import CHUNK
 
 Double = Float64[Tensor, "... columns"]
@@ -22,16 +22,16 @@ FOLDS = 5
 
 
 def predict_means(
-    features: Matrix, labels: RowLabels, rows: Rows, attributes: ClassAttributes, ridge: float = 0.0
+    features: Matrix, labels: AllTargets, rows: Rows, attributes: ClassAttributes, ridge: float = 0.0
 ) -> ClassMeans:
     """Return the mean of every class: of its rows if it has any, else as kernel ridge regression predicts it.
 
     m(a) = m0 + k(a) (K + ridge I)^-1 (M - m0), with M the means of the classes that have rows, m0 their mean,
     and K and k(a) the cosines of their attributes with one another and with a, after subtracting their mean.
-    `rows` are the training rows among those of features and labels. `ridge` is the weight of the penalty. If it is 0, it
-    is chosen, together with whether attributes are half whitened (each principal component divided by the
-    root of its deviation): those of `SETTINGS` whose predictions of classes that are left out of the
-    regression, a fifth at a time, have the smallest squared error.
+    `rows` are the training rows. `ridge` is the weight of the penalty. If it is 0, it is chosen, together
+    with whether attributes are half whitened (each principal component divided by the root of its deviation):
+    those of `SETTINGS` whose predictions of classes that are left out of the regression, a fifth at a time,
+    have the smallest squared error.
 
     Source: Changpinyo et al. 2017, Predicting Visual Exemplars of Unseen Classes (arXiv 1605.08151), who use
     support vector regression with a Gaussian kernel.
@@ -93,7 +93,7 @@ def move(labels: RowLabels, chunks: Chunks, shifts: ClassMeans) -> Chunks:
 
 def transfer_spread(
     features: Matrix,
-    labels: RowLabels,
+    labels: AllTargets,
     rows: Rows,
     means: ClassMeans,
     wanted: RowLabels,
@@ -101,7 +101,7 @@ def transfer_spread(
 ) -> Chunks:
     """Make a row per wanted label: its class's mean, and how far a row drawn at random is from its own.
 
-    `rows` are the training rows among those of features and labels. This is what a generator has to be better than.
+    `rows` are the training rows. This is what a generator has to be better than.
     """
     for part in wanted.split(CHUNK):
         drawn = rows[torch.randint(len(rows), (len(part),), generator=rng)]

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.hdf5 import read_matrix
+from cwgan.data.matrix import Matrix, in_chunks
 from cwgan.data.xlsa17 import to_zero_based
 from cwgan.errors import InputError
 from cwgan.files import create_hdf5, dataset_of, open_hdf5, written_whole
@@ -124,11 +126,12 @@ def inspect_synthetic(path: Path) -> SyntheticFile:
     return SyntheticFile(path, info, rows, feature_size)
 
 
-def read_synthetic(source: SyntheticFile, features: AllFeatures, class_count: int) -> RowLabels:
-    """Read the features into a matrix of their size, return the labels; InputError if any is no use."""
-    source.read_features(features.numpy())
+def read_synthetic(source: SyntheticFile, class_count: int) -> tuple[Matrix, RowLabels]:
+    """Return features, which stay in the file if they are large, and labels; InputError if any is no use."""
     with open_hdf5(source.path) as file:
+        features = read_matrix([file["train/X"]], source.path)
         labels = to_zero_based(file["train/Y"][:], source.path, "train/Y", class_count)
-    if not torch.isfinite(features.sum(dtype=torch.float64)):
-        raise InputError(source.path, "train/X", "NaN or infinity", "finite numbers")
-    return torch.from_numpy(labels)
+    for _, rows in in_chunks(features, torch.arange(len(features))):
+        if not torch.isfinite(rows.sum(dtype=torch.float64)):
+            raise InputError(source.path, "train/X", "NaN or infinity", "finite numbers")
+    return features, torch.from_numpy(labels)

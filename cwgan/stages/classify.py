@@ -13,12 +13,12 @@ from torch import Tensor
 from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
-from cwgan.data.matrix import CHUNK, in_chunks
+from cwgan.data.matrix import Matrix, View, join
 from cwgan.errors import InputError
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import check_same_classes, check_same_split, load_classifier, module_tensors
 from cwgan.gan.networks import Generator, SoftmaxClassifier
-from cwgan.gan.shapes import AllFeatures, AllTargets
+from cwgan.gan.shapes import AllTargets
 from cwgan.gan.supervised import Objective, fit
 from cwgan.gan.synthesis import inspect_synthetic, read_synthetic
 from cwgan.scoring.evaluation import Evaluation, evaluate
@@ -91,7 +91,7 @@ def score_generators(config: Config, dataset: GzslDataset, generators: list[Gene
     made_labels, made = make_all_rows(config, dataset, generators)
     replaces = config.classifier.operation == "replace" and not config.generate.merge
     real = dataset.trainval[:0] if replaces else dataset.trainval
-    features = torch.cat([dataset.features[real], *made])
+    features = join(View(dataset.features, real), torch.cat([*made]))
     labels = torch.cat([dataset.labels[real], made_labels])
     classifier, curve = _begin_fit(config, dataset, features, labels, "synthetic rows")
     deque(curve, maxlen=0)
@@ -126,7 +126,7 @@ def _fix_epochs(config: Config) -> Config:
     return config if config.classifier.epochs else override(config, {"classifier.epochs": EPOCHS})
 
 
-def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[AllFeatures, AllTargets]:
+def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[Matrix, AllTargets]:
     """Return the rows to train on: those of a synthetic file, after the real ones where they are merged."""
     synthetic = inspect_synthetic(path)
     if "data" in synthetic.info:
@@ -141,17 +141,13 @@ def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[AllFea
         allowed = f"replace: {path} holds the real rows already"
         raise InputError("configuration", "classifier.operation", "merge", allowed)
     real = dataset.trainval if merges else dataset.trainval[:0]
-    features = torch.empty(len(real) + synthetic.rows, dataset.feature_size)
-    for place, (_, rows) in enumerate(in_chunks(dataset.features, real)):
-        features[place * CHUNK :][: len(rows)] = rows
-    labels = read_synthetic(synthetic, features[len(real) :], dataset.class_count)
-    if dataset.divisor is not None:
-        features[len(real) :] /= dataset.divisor
+    made, labels = read_synthetic(synthetic, dataset.class_count)
+    features = join(View(dataset.features, real), View(made, divisor=dataset.divisor))
     return features, torch.cat([dataset.labels[real], labels])
 
 
 def _begin_fit(
-    config: Config, dataset: GzslDataset, features: AllFeatures, labels: AllTargets, source: object
+    config: Config, dataset: GzslDataset, features: Matrix, labels: AllTargets, source: object
 ) -> tuple[SoftmaxClassifier, Iterator[dict[str, float]]]:
     """Return a new classifier and the loop that fits it to the rows of its domain; `source` is for errors."""
     options, seen, unseen = config.classifier, dataset.seen_classes, dataset.unseen_classes

@@ -121,7 +121,7 @@ def read_data(config: Config) -> GzslDataset:
     data = config.data
     conceals = config.protocol == "validation" and not data.division
     files = data.path, data.name, data.attributes
-    dataset = load_dataset(*files, data.att_type, data.seed, conceals, data.new_classes)
+    dataset = load_dataset(*files, data.att_type, data.seed, conceals, data.new_classes, data.memory)
     return redivide(dataset, data.division, data.holdout) if data.division else dataset
 
 

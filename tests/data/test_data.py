@@ -252,7 +252,7 @@ def test_rows_of_the_view_keep_their_class_and_its_attributes(numbers: GzslDatas
         row.numpy().tobytes(): numbers.class_names[label]
         for row, label in zip(numbers.features, numbers.labels, strict=True)
     }
-    for row, label in zip(view.features, view.labels, strict=True):
+    for row, label in zip(view.features[:], view.labels, strict=True):
         name = view.class_names[label]
         assert names_of[row.numpy().tobytes()] == name
         assert torch.equal(view.attributes[label], numbers.attributes[int(name)])
@@ -266,13 +266,13 @@ def test_no_value_of_a_test_row_reaches_the_view(with_val: bool) -> None:
     theirs = make_validation_view(
         tiny_dataset(features=FEATURE.index_fill(0, test_rows, 99.0), **changes), HALF, 3
     )
-    assert torch.equal(ours.features, theirs.features)
+    assert torch.equal(ours.features[:], theirs.features[:])
     assert_same_data(ours, theirs)
 
 
 def test_training_held_out_and_validation_rows_are_those_of_trainval_each_once() -> None:
     view = make_validation_view(TINY, HALF, 0)
-    everything = {row.numpy().tobytes() for row in view.features}
+    everything = {row.numpy().tobytes() for row in view.features[:]}
     assert everything == {row.numpy().tobytes() for row in FEATURE[TINY.trainval]}
     assert sorted(torch.cat([view.trainval, view.test_seen, view.test_unseen]).tolist()) == list(range(12))
 

@@ -190,7 +190,7 @@ def test_an_epoch_is_a_generator_step_per_batch_each_after_several_critic_steps(
 def test_an_epoch_of_so_many_steps_takes_them_whatever_the_rows_and_whole_batches_of_them_in_turn() -> None:
     for steps in (4, 15):
         gan, data = make(replace(CONFIG, epoch_steps=steps, critic_steps=2, epochs=1))
-        batches = _draw_batches(gan, data.rows, steps, 8)
+        batches = _draw_batches(gan, data, steps, 8)
         assert batches.shape == (steps, 2, 8)
         passes = batches.flatten().split(48)
         assert all(len(order.unique()) == len(order) for order in passes)

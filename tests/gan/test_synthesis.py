@@ -96,8 +96,7 @@ def test_real_rows_come_before_the_synthetic_ones(
 ) -> None:
     labels = write(tmp_path / "s.h5", generator, numbers, real=1500)
     source = inspect_synthetic(tmp_path / "s.h5")
-    features = torch.empty(source.rows, source.feature_size)
-    read = read_synthetic(source, features, 100)
+    features, read = read_synthetic(source, 100)
     assert torch.equal(features[:1500], numbers.features[numbers.trainval[:1500]])
     assert torch.equal(read, torch.cat([numbers.labels[:1500], labels]))
 
@@ -136,8 +135,7 @@ def test_a_bad_synthetic_file_is_refused(tmp_path: Path, key: str, value: list[f
         del file[key]
         file[key] = value
     with pytest.raises(InputError, match=message):
-        source = inspect_synthetic(tmp_path / "s.h5")
-        read_synthetic(source, torch.empty(source.rows, source.feature_size), 100)
+        read_synthetic(inspect_synthetic(tmp_path / "s.h5"), 100)
 
 
 def test_a_synthetic_file_without_rows_is_refused(tmp_path: Path) -> None:

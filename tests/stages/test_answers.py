@@ -32,9 +32,9 @@ def test_probabilities_are_the_softmax_of_the_logits_less_the_bias_of_seen_class
     answerer = Answerer()
     context = PythonModelContext({"weights": str(tmp_path / ANSWERS_FILE)}, None)
     answerer.load_context(context)
-    answers = answerer.predict(context, files.features.numpy())
+    answers = answerer.predict(context, files.features[:].numpy())
     with torch.no_grad():
-        wanted = (classifier(dataset.features) - 0.3 * torch.isin(classes, seen)).softmax(1)
+        wanted = (classifier(dataset.features[:]) - 0.3 * torch.isin(classes, seen)).softmax(1)
     places = {dataset.class_names[label]: place for place, label in enumerate(classes.tolist())}
     for suffix in [f"_{place}" if place > 1 else "" for place in range(1, 1 + min(5, len(classes)))]:
         chosen = [places[name] for name in answers[f"class{suffix}"]]

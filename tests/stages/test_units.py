@@ -44,9 +44,9 @@ def test_other_units_of_features_and_attributes_change_scores_by_less_than_other
     assert ours.min() > 0.4
     by_seed = (score(view, scaling, tmp_path, seed=1) - ours).abs().max().item()
     for features, attributes in ((0.01, 1.0), (100.0, 100.0)):
-        other = replace(view, features=view.features * features, attributes=view.attributes * attributes)
+        other = replace(view, features=view.features[:] * features, attributes=view.attributes * attributes)
         difference = (score(other, scaling, tmp_path) - ours).abs().max().item()
         assert difference <= max(0.03, by_seed)
     # A power of two and unit-norm attributes, of which every class has two, change nothing at all.
-    unit = replace(view, features=view.features * 4, attributes=view.attributes / 2)
+    unit = replace(view, features=view.features[:] * 4, attributes=view.attributes / 2)
     torch.testing.assert_close(score(unit, scaling, tmp_path), ours, rtol=0, atol=1e-6)
