@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from cwgan.config import GanConfig
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import Checkpoint, load_module, module_tensors
 from cwgan.gan.fast.bfloat16 import register
 from cwgan.gan.fast.gradients import allocate
 from cwgan.gan.networks import Critic, Generator, Regressor, SoftmaxClassifier
 from cwgan.gan.snapshots import load_snapshots, snapshot_epochs
+from cwgan.gan_config import GanConfig
 
 CPU = torch.device("cpu")
 

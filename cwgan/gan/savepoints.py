@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cwgan.config import Config, SaveConfig
+from cwgan.config import Config
 from cwgan.errors import InputError
+from cwgan.gan_config import SaveConfig
 
 LOWER_IS_BETTER = ("loss", "val_loss", "val_leak_seen_to_unseen", "val_leak_unseen_to_seen")
 

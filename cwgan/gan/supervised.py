@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from cwgan.config import FitConfig
 from cwgan.errors import check_finite
 from cwgan.gan.fast.gradients import allocate, linear_backward
 from cwgan.gan.losses import Objective
 from cwgan.gan.networks import Linear, SoftmaxClassifier
 from cwgan.gan.shapes import AllFeatures, AllTargets, Rows
+from cwgan.gan_config import FitConfig
 
 
 class Adam:

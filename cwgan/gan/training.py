@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from cwgan.config import GanConfig
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import check_finite, undisturbed
 from cwgan.gan import losses
@@ -18,6 +17,7 @@ from cwgan.gan.fast.graphs import StepGraph
 from cwgan.gan.networks import Generator
 from cwgan.gan.players import CPU, Gan
 from cwgan.gan.shapes import AllFeatures, ClassAttributes, Noise, Rows, Scalar
+from cwgan.gan_config import GanConfig
 
 
 @dataclass(frozen=True)

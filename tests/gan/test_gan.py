@@ -11,12 +11,13 @@ from make_data import tiny_dataset
 from torch import Tensor, nn
 
 from cwgan.command_line import to_dict
-from cwgan.config import Config, GanConfig
+from cwgan.config import Config
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import load_checkpoint, save_checkpoint
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
 from cwgan.gan.players import Gan, build_gan
 from cwgan.gan.training import SeenRows, _draw_batches, critic_step, generator_step, scored_epochs, train_gan
+from cwgan.gan_config import GanConfig
 
 SIZES = [(7, 5, 11, 6), (64, 20, 33, 17)]
 CONFIG = GanConfig(

@@ -14,15 +14,7 @@ import torch
 from make_data import SEEN, UNSEEN, rows_of, write_xlsa17, xlsa17_arrays
 
 from cwgan.command_line import from_dict, override, to_dict
-from cwgan.config import (
-    ClassifierConfig,
-    Config,
-    DataConfig,
-    GanConfig,
-    GenerateConfig,
-    MonitorConfig,
-    RegressorConfig,
-)
+from cwgan.config import ClassifierConfig, Config, DataConfig, GenerateConfig
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import load_numbers
@@ -33,6 +25,7 @@ from cwgan.gan.checkpoint import load_checkpoint, load_classifier, load_generato
 from cwgan.gan.mean_correction import predict_means
 from cwgan.gan.networks import SoftmaxClassifier
 from cwgan.gan.snapshots import load_snapshots
+from cwgan.gan_config import GanConfig, MonitorConfig, RegressorConfig
 from cwgan.scoring.evaluation import evaluate
 from cwgan.stages import job as stage_job
 from cwgan.stages.classify import (

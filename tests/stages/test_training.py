@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from cwgan.command_line import from_dict, override, to_dict
-from cwgan.config import Config, GanConfig, MonitorConfig, RegressorConfig
+from cwgan.config import Config
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import load_checkpoint, load_classifier
+from cwgan.gan_config import GanConfig, MonitorConfig, RegressorConfig
 from cwgan.layers import find_layer, flatten, read_layer
 from cwgan.stages import resume
 from cwgan.stages.classify import train_classifier
