@@ -78,6 +78,7 @@ class ClassifierConfig(SoftmaxConfig, FitConfig, section="classifier."):
     lr: float = option(1e-3, "Adam's learning rate in the first epoch", above=0)
     beta1: float = option(0.5, "Adam's decay of the first moment", at_least=0, below=1)
     weight_decay: float = option(1e-3, "weight of half the squared norm of the weight matrix", at_least=0)
+    holdout: float = option(0.0, "share of the training rows kept to measure it", at_least=0, below=1)
     operation: Literal["merge", "replace"] = option("merge", "real and synthetic rows, or synthetic only")
     domain: Literal["openset", "openval", "zsl"] = option("openset", "classes to answer: all, seen, unseen")
     loss: Literal["softmax", "logit_adjusted"] = option(
@@ -85,6 +86,7 @@ class ClassifierConfig(SoftmaxConfig, FitConfig, section="classifier."):
     )
     seen_prior: float = option(1.0, "logit_adjusted: prior odds of a seen against an unseen class", above=0)
     gamma: float = option(0.0, "bias taken from seen logits before the answer", at_least=-1e6, at_most=1e6)
+    store_scores: bool = option(False, "predictions.h5 also holds the probability of every answer")
 
 
 @dataclass(frozen=True)

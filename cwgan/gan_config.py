@@ -34,6 +34,8 @@ class FitConfig(Section):
     lr_decay: float = option(0.0, "learning rate of epoch e, from 0: lr / (1 + lr_decay * e)", at_least=0)
     weight_decay: float = option(0.0, "weight of half the squared norm of the weight matrix", at_least=0)
     beta1: float = option(0.9, "Adam's decay of the first moment", at_least=0, below=1)
+    holdout: float = option(0.1, "share of the training rows kept to measure it", at_least=0, below=1)
+    save: SaveConfig = field(default_factory=SaveConfig)
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,6 @@ class PretrainConfig(FitConfig):
     """A network that is fitted on real seen features and frozen before the GAN is trained."""
 
     train: bool = option(True, "fit it here; false: take it from the checkpoint named by --pretrained")
-    holdout: float = option(0.1, "share of the training rows kept to measure it", at_least=0, below=1)
-    save: SaveConfig = field(default_factory=SaveConfig)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ class Epoch:
 
     Args:
         terms: the epoch's mean of every term, unweighted, by name: critic, wasserstein, gradient_penalty,
-            generator, adversarial, and of cycle, unseen_cycle and classification those of weight above 0.
+            generator, adversarial, and of cycle, unseen_cycle and classification those of weight above 0; and
+            critic_lr and generator_lr, the learning rates, where they decay.
         generators: those that make the synthetic rows, by epoch, oldest first; the last is still in training.
         is_scored: whether the configuration wants it scored.
     """
@@ -103,8 +104,10 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
     step = StepGraph(take_step, gan.rng) if gan.rng.device.type == "cuda" else take_step
     while gan.epoch < config.epochs:
         number = gan.epoch + 1
-        _set_lr(gan.critic_optimizer, config.critic_lr / (1 + config.critic_lr_decay * gan.epoch))
-        _set_lr(gan.generator_optimizer, config.generator_lr / (1 + config.generator_lr_decay * gan.epoch))
+        critic_lr = config.critic_lr / (1 + config.critic_lr_decay * gan.epoch)
+        generator_lr = config.generator_lr / (1 + config.generator_lr_decay * gan.epoch)
+        _set_lr(gan.critic_optimizer, critic_lr)
+        _set_lr(gan.generator_optimizer, generator_lr)
         with undisturbed:
             if gan.batches is None:
                 gan.keep_snapshot()
@@ -122,6 +125,10 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
         means = {name: total.item() / steps for name, total in gan.totals.items()}
         for name, mean in means.items():
             check_finite(f"GAN: the term {name}", mean, f"epoch {number}")
+        if config.critic_lr_decay:
+            means["critic_lr"] = critic_lr
+        if config.generator_lr_decay:
+            means["generator_lr"] = generator_lr
         yield Epoch(number, means, {**gan.earlier, number: gan.generator}, number in scored)
         with undisturbed:
             gan.epoch, gan.batches, gan.totals = number, None, {}

@@ -38,7 +38,7 @@ styled = plt.style.context(["default", STYLE])
 MARKS = {"S": ("o", SEEN), "U": ("s", UNSEEN), "H": ("D", "black"), "T1": ("^", GREEN), "AUSUC": ("v", PINK)}
 PANELS = {
     "monitor: loss": {"monitor/loss": "training", "monitor/val_loss": "held out"},
-    "monitor: accuracy": {"monitor/val_accuracy": "held out"},
+    "monitor: accuracy": {"monitor/accuracy": "training", "monitor/val_accuracy": "held out"},
     "regressor: loss": {"regressor/loss": "training", "regressor/val_loss": "held out"},
     "validation scores": {f"val_{name}": name for name in MARKS},
     "the same, bias 0": {f"val_raw_{name}": name for name in ("S", "U", "H")},

@@ -66,6 +66,7 @@ def test_a_training_writes_three_checkpoints_and_logs_every_term_of_every_epoch(
     pretrained = {
         "monitor/loss",
         "monitor/val_loss",
+        "monitor/accuracy",
         "monitor/val_accuracy",
         "regressor/loss",
         "regressor/val_loss",
