@@ -78,7 +78,10 @@ class GanConfig(Section, section="gan."):
 
     train: bool = option(True, "train the GAN; false: stop after the monitor and the regressor")
     epochs: int = option(12, "how often epoch_steps are taken", unit="epochs", at_least=1, at_most=1_000_000)
-    epoch_steps: int = option(25, "generator steps; 0: rows / batch_size", unit="steps", at_least=0)
+    epoch_steps: int = option(
+        25, "generator steps; 0: rows / batch_size; -1: also of the last, smaller batch", at_least=-1
+    )
+    holdout: float = option(0.0, "share of the training rows kept to measure it", at_least=0, below=1)
     batch_size: int = option(64, "rows per step", unit="rows", at_least=1)
     hidden_size: int = option(1024, "units of each network's one hidden layer", unit="units", at_least=1)
     noise_size: int = option(0, "entries of the noise vector; 0: as many as attributes", at_least=0)

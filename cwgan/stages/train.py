@@ -18,7 +18,7 @@ from cwgan.gan.checkpoint import Checkpoint, load_classifier, load_regressor, mo
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
 from cwgan.gan.players import Gan, build_gan
 from cwgan.gan.supervised import fit
-from cwgan.gan.training import SeenRows, take_steps
+from cwgan.gan.training import SeenRows, measure_held, take_steps
 from cwgan.machine import find_device
 from cwgan.progress import Terms
 from cwgan.scoring.diagnostics import class_distances
@@ -99,6 +99,15 @@ def begin_gan(job: Job, source: Checkpoint) -> Gan:
     return gan
 
 
+def take_seen_rows(job: Job) -> SeenRows:
+    """Return what the GAN learns from, less the share `gan.holdout` of training rows, which is held out."""
+    rows, dataset, share = SeenRows.of(job.dataset), job.dataset, job.config.gan.holdout
+    if not share:
+        return rows
+    kept, held = hold_out(dataset.labels, dataset.trainval, share, stage_rng(job.config.seed, "gan holdout"))
+    return replace(rows, rows=kept, held=held)
+
+
 def _list_networks(config: Config, has_source: bool = False) -> list[str]:
     """Return the pretrained networks that the GAN needs; without a GAN all that are fitted or copied."""
     if not config.gan.train:
@@ -156,16 +165,22 @@ def list_references(
 
 
 def _measure_epochs(job: Job, gan: Gan, points: ResumePoints) -> Iterator[dict[str, float]]:
-    """Train the GAN; yield every epoch's terms, how well the monitor knows its rows, and scores where due."""
+    """Train the GAN; yield every epoch's terms, also on held-out rows, how well the monitor knows its rows,
+    and scores where due.
+    """
     labels, device = job.dataset.seen_classes.repeat_interleave(MONITOR_ROWS), gan.rng.device
     targets = gan.monitor.targets(labels.to(device)).cpu()
-    for epoch in take_steps(gan, SeenRows.of(job.dataset).to(device)):
+    rows = take_seen_rows(job).to(device)
+    for epoch in take_steps(gan, rows):
         points.save_if_due()
         if epoch is None:
             continue
         made = make_rows(job, gan.generator, labels, f"monitor {epoch.number}")
         hits = gan.monitor(made.to(device)).argmax(1).cpu() == targets
         terms = {**epoch.terms, "monitor_accuracy": hits.double().mean().item()}
+        if len(rows.held):
+            seed = stage_rng(job.config.seed, f"gan held {epoch.number}").initial_seed()
+            terms |= measure_held(gan, rows, torch.Generator(device).manual_seed(seed))
         if job.config.protocol == "validation" and epoch.is_scored:
             terms |= score_generators(job.config, job.dataset, [*epoch.generators.values()])
             terms |= _diagnose(job, gan)

@@ -208,7 +208,8 @@ class Interrupting(Curves):
 
 def test_a_training_interrupted_anywhere_goes_on_bit_for_bit(numbers, tmp_path, every_step):
     rule = {"every": 1, "keep": 1, "best_by": "monitor_accuracy", "resume_every": 1e-9}
-    config = changed(gan={"epoch_steps": 3, "save": rule}, monitor={"save": {"every": 1, "keep": 1}})
+    batches = {"epoch_steps": -1, "batch_size": 1000, "holdout": 0.1}  # the last batch is smaller
+    config = changed(gan={**batches, "save": rule}, monitor={"save": {"every": 1, "keep": 1}})
     unbroken = Curves()
     train(Job(config, numbers, tmp_path / "unbroken", unbroken))
     whole = {path.name: path.read_bytes() for path in (tmp_path / "unbroken").rglob("*.safetensors")}
