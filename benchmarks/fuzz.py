@@ -27,12 +27,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from cwgan.command_line import ALLOWED, parse
-from cwgan.config import ClassifierConfig, Config, GanConfig, GenerateConfig, MonitorConfig
+from cwgan.config import ClassifierConfig, Config, GenerateConfig
 from cwgan.data.features import read_features
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.new_classes import add_new_classes
 from cwgan.data.sources import load_dataset
 from cwgan.errors import InputError
+from cwgan.gan_config import GanConfig, MonitorConfig
 from cwgan.search.space import list_points, read_space
 from cwgan.stages.classify import evaluate_classifier, train_classifier
 from cwgan.stages.generate import generate

@@ -9,13 +9,14 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.timing import interleave, machine, print_table
-from cwgan.config import ClassifierConfig, GanConfig
+from cwgan.config import ClassifierConfig
 from cwgan.gan import losses
 from cwgan.gan.networks import Generator, Regressor, SoftmaxClassifier, freeze
 from cwgan.gan.players import build_gan
 from cwgan.gan.supervised import fit
 from cwgan.gan.synthesis import synthesize
 from cwgan.gan.training import SeenRows, train_gan
+from cwgan.gan_config import GanConfig
 from cwgan.scoring.metrics import per_class_accuracy
 
 BASE = {"rows": 1024, "classes": 100, "attributes": 256, "features": 1024, "hidden": 1024}

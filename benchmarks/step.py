@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.timing import elsewhere, interleave, machine, print_table
-from cwgan.config import GanConfig
 from cwgan.gan import losses
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
 from cwgan.gan.players import build_gan
 from cwgan.gan.training import SeenRows, critic_step, generator_step
+from cwgan.gan_config import GanConfig
 from cwgan.machine import PRECISIONS, set_up
 
 BATCH, HIDDEN, ROWS = 64, 4096, 1024

@@ -14,7 +14,7 @@ from cwgan.layers import flatten, read_mapping
 FREE = (
     *("run_name", "experiment", "register", "feature_map", "threads", "device"),
     *("data.path", "data.name", "data.attributes", "data.new_classes"),
-    *("monitor.save.", "regressor.save.", "gan.save."),
+    *("monitor.save.", "regressor.save.", "gan.save.", "classifier.save.", "classifier.store_scores"),
 )
 """Beginnings of the names of parameters that may differ. The data's digest stands for its files."""
 

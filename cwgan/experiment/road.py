@@ -22,6 +22,7 @@ from cwgan.stages.classify import drop_raw, pick_headline, score_generators
 from cwgan.stages.figures import draw_selection
 from cwgan.stages.job import GAN_FILE, RESULTS_FILE, SYNTHETIC_FILE, Job, read_data, view_data
 from cwgan.stages.needs import check_rows
+from cwgan.stages.train import take_seen_rows
 from cwgan.tracking import Run
 
 GATHERED = (".png", ".json", ".csv")  # kinds of files of the stages that are copied to their parent run
@@ -76,7 +77,7 @@ def _score_fold(
         job = steps.make_job(child, half, view_data(half, whole))
         print(f"\n{title}: {job.dataset.summarize()}")
         history = steps.score_history(job, files, scores)
-        return history, count_epoch_steps(half.gan, len(job.dataset.trainval))
+        return history, count_epoch_steps(half.gan, len(take_seen_rows(job).rows))
 
 
 def _score_without_gan(

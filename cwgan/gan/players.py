@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Int64
 from torch import Tensor
+from torch.nn import functional
 
-from cwgan.config import GanConfig
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import Checkpoint, load_module, module_tensors
 from cwgan.gan.fast.bfloat16 import register
 from cwgan.gan.fast.gradients import allocate
 from cwgan.gan.networks import Critic, Generator, Regressor, SoftmaxClassifier
 from cwgan.gan.snapshots import load_snapshots, snapshot_epochs
+from cwgan.gan_config import GanConfig
 
 CPU = torch.device("cpu")
 
@@ -72,7 +73,11 @@ class Gan:
         """Return the same at any step: also what is left of the epoch that has been begun."""
         if self.batches is None:
             return self.tensors()
-        left = torch.stack(self.batches) if self.batches else torch.empty(0, dtype=torch.int64)
+        widths = [batch.shape[1] for batch in self.batches]
+        # The last batch may be smaller than the others. No row has the number -1.
+        pairs = zip(self.batches, widths, strict=True)
+        padded = [functional.pad(batch, (0, widths[0] - width), value=-1) for batch, width in pairs]
+        left = torch.stack(padded) if padded else torch.empty(0, dtype=torch.int64)
         names = enumerate(self.totals)  # numbered, as a file holds its tensors in the order of their names
         totals = {f"totals.{place:02}.{name}": self.totals[name] for place, name in names}
         return {**self.tensors(), "batches.left": left, **totals}
@@ -89,7 +94,8 @@ class Gan:
             raise InputError(checkpoint.path, "rng", found, allowed) from None
         self.epoch = checkpoint.facts["epoch"]
         if is_begun := "batches.left" in checkpoint.tensors:
-            self.batches = [*checkpoint.tensors["batches.left"].to(self.rng.device)]
+            left = checkpoint.tensors["batches.left"].to(self.rng.device)
+            self.batches = [batch[:, batch[0] >= 0] for batch in left]
             for key in sorted(key for key in checkpoint.tensors if key.startswith("totals.")):
                 self.totals[key.rpartition(".")[2]] = checkpoint.tensors[key].to(self.rng.device)
         *earlier, _ = load_snapshots(checkpoint)

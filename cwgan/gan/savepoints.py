@@ -4,18 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cwgan.config import Config, SaveConfig
+from cwgan.config import Config
 from cwgan.errors import InputError
+from cwgan.gan_config import SaveConfig
 
 LOWER_IS_BETTER = ("loss", "val_loss", "val_leak_seen_to_unseen", "val_leak_unseen_to_seen")
 
 
 def check_save_epochs(config: Config) -> None:
     """Refuse to keep an epoch that a stage which is to be trained does not reach."""
-    for stage in ("monitor", "regressor", "gan"):
+    for stage in ("monitor", "regressor", "gan", "classifier"):
         options = getattr(config, stage)
-        if options.train and (beyond := [epoch for epoch in options.save.epochs if epoch > options.epochs]):
-            allowed = f"at most {stage}.epochs, {options.epochs}"
+        is_trained = stage == "classifier" or options.train
+        if is_trained and (beyond := [epoch for epoch in options.save.epochs if epoch > options.epochs]):
+            allowed = f"at most {stage}.epochs, {options.epochs or 'which must then be given'}"
             raise InputError("configuration", f"{stage}.save.epochs", beyond[0], allowed)
 
 

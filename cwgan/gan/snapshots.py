@@ -11,11 +11,11 @@ from itertools import chain
 
 import torch
 
-from cwgan.config import GanConfig
 from cwgan.gan.checkpoint import Checkpoint, load_generator
 from cwgan.gan.networks import Generator
 from cwgan.gan.shapes import Chunks, ClassAttributes, RowLabels
 from cwgan.gan.synthesis import synthesize
+from cwgan.gan_config import GanConfig
 
 
 def snapshot_epochs(config: GanConfig, epoch: int) -> list[int]:

@@ -3,16 +3,19 @@
 from collections.abc import Iterator, Mapping
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 from torch.optim.adam import adam
 
-from cwgan.config import FitConfig
 from cwgan.data.matrix import Matrix, View, in_chunks, shuffle
 from cwgan.errors import check_finite
 from cwgan.gan.fast.gradients import allocate, linear_backward
 from cwgan.gan.losses import Objective
 from cwgan.gan.networks import Linear, SoftmaxClassifier
 from cwgan.gan.shapes import AllTargets, Rows
+from cwgan.gan_config import FitConfig
+
+NONE = torch.empty(0, dtype=torch.int64)
 
 
 class Adam:
@@ -46,27 +49,41 @@ def fit(
     rows: Rows,
     config: FitConfig,
     rng: torch.Generator,
+    held: Int64[Tensor, " held"] = NONE,
 ) -> Iterator[dict[str, float]]:
     """Minimize an objective over some rows by minibatch Adam; every `next` trains one epoch.
 
     It gives "loss", the objective's mean over the rows as it was while the epoch's steps were taken;
-    FloatingPointError if that is not finite.
+    FloatingPointError if that is not finite. A learning rate that decays is given as "lr". If some rows are
+    `held` out, their `held_out_metrics` are given and, of a classifier, the "accuracy" beside the loss.
 
     Note: the weight decay is the original's, 0.5 * weight_decay * |W|^2 added to the objective, not AdamW's.
     """
     allocate(model)
     matrix = View(features)
     optimizer = Adam({model.weight: config.weight_decay, model.bias: 0.0}, config.beta1)
+    is_measured = len(held) > 0
+    is_counted = is_measured and isinstance(model, SoftmaxClassifier)
     for epoch in range(config.epochs):
         lr = config.lr / (1 + config.lr_decay * epoch)
-        total = torch.zeros(())
+        total, hits = torch.zeros(()), 0
         batches = shuffle(features, rows, rng).split(config.batch_size)
         for number, batch in enumerate(batches, start=1):
-            total += linear_backward(model, objective, matrix[batch], targets[batch]) * len(batch)
+            value, outputs = linear_backward(model, objective, matrix[batch], targets[batch])
+            total += value * len(batch)
+            if is_counted:
+                hits += int((outputs.argmax(1) == targets[batch]).sum())
             optimizer.step(lr)
             place = f"epoch {epoch + 1}, step {number} of {len(batches)}"
             check_finite(f"{type(model).__name__}: the loss", total.item(), place)
-        yield {"loss": total.item() / len(rows)}
+        terms = {"loss": total.item() / len(rows)}
+        if config.lr_decay:
+            terms["lr"] = lr
+        if is_counted:
+            terms["accuracy"] = hits / len(rows)
+        if is_measured:
+            terms |= held_out_metrics(model, objective, features, targets, held)
+        yield terms
 
 
 @torch.no_grad()

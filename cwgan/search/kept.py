@@ -19,12 +19,12 @@ from cwgan.command_line import override, to_dict
 from cwgan.gan.checkpoint import load_generator, module_tensors, read_facts
 from cwgan.gan.players import Gan
 from cwgan.gan.snapshots import snapshot_epochs
-from cwgan.gan.training import Epoch, SeenRows, scored_epochs, train_gan
+from cwgan.gan.training import Epoch, scored_epochs, train_gan
 from cwgan.layers import flatten
 from cwgan.scoring.comparison import spread
 from cwgan.stages.classify import score_generators
 from cwgan.stages.job import PRETRAINED_FILE, Job
-from cwgan.stages.train import begin_gan, fix_output, train
+from cwgan.stages.train import begin_gan, fix_output, take_seen_rows, train
 
 GENERATOR_FILE = "generator-{:04d}.safetensors"  # by epoch
 SHAPING = {"pretrained": ("monitor.", "regressor."), "gan": ("monitor.", "regressor.", "gan.")}
@@ -55,7 +55,7 @@ class KeptGan:
                 while not file.is_file():
                     if epochs is None:
                         gan = self._begin(state, goal)
-                        epochs = train_gan(gan, SeenRows.of(self.job.dataset).to(gan.rng.device))
+                        epochs = train_gan(gan, take_seen_rows(self.job).to(gan.rng.device))
                     epoch = next(epochs)
                     terms = epoch.terms
                     if epoch.number == goal < last:

@@ -24,7 +24,7 @@ FIXED = (
     "data.division",
     *("data.other_split", "monitor.train", "monitor.save.", "regressor.train", "regressor.save."),
     *("gan.train", "gan.save.", "gan.score_every", "generate.domain", "generate.merge", "generate.npy"),
-    *("classifier.domain", "classifier.gamma"),
+    *("classifier.domain", "classifier.gamma", "classifier.save.", "classifier.store_scores"),
 )
 """Parameters that decide what is measured rather than how well, or that a search chooses by itself."""
 LARGEST = 2**53  # of whole numbers, beyond which a sampler, whose numbers are floats, cannot tell them apart

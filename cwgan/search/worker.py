@@ -22,6 +22,7 @@ from cwgan.search.report import describe_trial
 from cwgan.search.space import Point, apply_point, list_points, take_gan_part
 from cwgan.search.study import FINISHED, Attempt, Study, Task, Trial, filter_state
 from cwgan.stages.job import Job, load_data
+from cwgan.stages.train import take_seen_rows
 
 LIMIT = 20  # trials that break one after another, or workers that are killed, until the sweep ends
 
@@ -148,7 +149,7 @@ def _score(run: tracking.Run, attempt: Attempt, job: Job, seeds: list[int]) -> f
         if must_train and attempt.should_prune():
             raise Stopped(f"pruned at epoch {epoch}")
     chosen = max(values) if options.value == "last" else find_best(values)
-    steps = count_epoch_steps(job.config.gan, len(job.dataset.trainval))
+    steps = count_epoch_steps(job.config.gan, len(take_seen_rows(job).rows))
     notes = {"epoch": chosen, "epoch_steps": steps, "gamma": gammas[chosen], **spent}
     for name, value in notes.items():
         attempt.set_user_attr(name, value)

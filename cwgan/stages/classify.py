@@ -14,6 +14,7 @@ from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.matrix import Matrix, View, join
+from cwgan.data.views import hold_out
 from cwgan.errors import InputError
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import check_same_classes, check_same_split, load_classifier, module_tensors
@@ -27,6 +28,7 @@ from cwgan.stages.eszsl import fit_eszsl
 from cwgan.stages.generate import make_all_rows
 from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, RAW, SCORES, Job, stage_rng
 from cwgan.stages.results import write_results
+from cwgan.stages.saves import check_saves
 
 EPOCHS = 20  # where none are given and none were chosen
 MAP_CLASSES, MAP_ROWS = 6, 100
@@ -47,12 +49,13 @@ def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
     Under the final protocol it also writes what the model for users knows.
     InputError if the file is of other sizes, classes or split, or cannot be used as the configuration wants.
     """
+    check_saves(job.config)
     job = replace(job, config=_fix_epochs(job.config))
     features, labels = _read_rows(job.config, job.dataset, synthetic_file)
     classifier, curve = _begin_fit(job.config, job.dataset, features, labels, synthetic_file)
-    job.follow("classifier", curve, [])
-    tensors = module_tensors(classifier=classifier)
-    job.save(job.folder / CLASSIFIER_FILE, tensors, "classifier", job.config.classifier.epochs)
+    tensors = partial(module_tensors, classifier=classifier)
+    job.follow("classifier", curve, [], tensors)
+    job.save(job.folder / CLASSIFIER_FILE, tensors(), "classifier", job.config.classifier.epochs)
     if job.config.protocol == "final":
         write_answers(job, classifier, features, labels)
     return _score(job, classifier)
@@ -165,18 +168,19 @@ def _begin_fit(
         weights = fit_eszsl(features[real], labels[real], dataset.attributes, share, rng)
         classifier.weight.data.copy_(weights.t()[classes])
         return classifier, iter(())
+    kept, held = hold_out(labels, rows, options.holdout, rng)
     objective: Objective = losses.classification
     if options.loss == "logit_adjusted":
-        counts = torch.bincount(labels[rows], minlength=dataset.class_count)[classes].clamp(min=1)
+        counts = torch.bincount(labels[kept], minlength=dataset.class_count)[classes].clamp(min=1)
         priors = losses.zero_shot_log_priors(counts, torch.isin(classes, unseen), options.seen_prior)
         objective = partial(losses.adjusted_classification, log_priors=priors)
     targets = classifier.targets_of(labels, rows)
-    return classifier, fit(classifier, objective, features, targets, rows, options, rng)
+    return classifier, fit(classifier, objective, features, targets, kept, options, rng, held)
 
 
 def _score(job: Job, classifier: SoftmaxClassifier) -> Evaluation:
     result = _evaluate(job.config, job.dataset, classifier)
-    write_results(job, result, scores_of(result, job.config))
+    write_results(job, result, scores_of(result, job.config), classifier)
     return result
 
 

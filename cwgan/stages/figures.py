@@ -38,12 +38,16 @@ styled = plt.style.context(["default", STYLE])
 MARKS = {"S": ("o", SEEN), "U": ("s", UNSEEN), "H": ("D", "black"), "T1": ("^", GREEN), "AUSUC": ("v", PINK)}
 PANELS = {
     "monitor: loss": {"monitor/loss": "training", "monitor/val_loss": "held out"},
-    "monitor: accuracy": {"monitor/val_accuracy": "held out"},
+    "monitor: accuracy": {"monitor/accuracy": "training", "monitor/val_accuracy": "held out"},
     "regressor: loss": {"regressor/loss": "training", "regressor/val_loss": "held out"},
     "validation scores": {f"val_{name}": name for name in MARKS},
     "the same, bias 0": {f"val_raw_{name}": name for name in ("S", "U", "H")},
     "leaks": {"val_leak_seen_to_unseen": "seen to unseen", "val_leak_unseen_to_seen": "unseen to seen"},
-    "gan: generator": {"gan/generator": "all terms", "gan/adversarial": "adversarial"},
+    "gan: generator": {
+        "gan/generator": "all terms",
+        "gan/adversarial": "adversarial",
+        "gan/val_generator": "all terms, held out",
+    },
     "gan: cycle error": {"gan/cycle_error_seen": "seen", "gan/cycle_error_unseen": "unseen"},
 }
 """Curves of a training that share a panel, with their labels there; every other curve has its own."""
@@ -58,7 +62,11 @@ def draw_curves(path: Path, curves: Curves, references: Mapping[str, tuple[float
     panels = {
         title: {name: names[name] for name in names if name in curves} for title, names in PANELS.items()
     }
-    panels |= {name.replace("/", ": ").replace("_", " "): {name: ""} for name in curves if name not in shared}
+    for name in curves:
+        if name not in shared and not name.startswith("gan/val_"):
+            held = name.replace("gan/", "gan/val_")
+            labels = {name: "", held: "held out"} if held in curves else {name: ""}
+            panels[name.replace("/", ": ").replace("_", " ")] = labels | {name: ""}
     panels = {title: names for title, names in panels.items() if names}
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 import torch
 
@@ -13,8 +14,10 @@ from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.files import create_hdf5, write_table, write_text, written_whole
 from cwgan.gan.checkpoint import describe
+from cwgan.gan.networks import SoftmaxClassifier
+from cwgan.gan.shapes import Rows
 from cwgan.scoring.confusion import find_confused_pairs
-from cwgan.scoring.evaluation import Evaluation
+from cwgan.scoring.evaluation import CHUNK, Evaluation
 from cwgan.stages.job import RESULTS_FILE, Job
 
 CLASS_HEADS = ("class", "kind", "test_rows", "accuracy", "accuracy_among_unseen")
@@ -36,12 +39,15 @@ class ClassRow(NamedTuple):
         return (self.among_unseen if self.accuracy is None else self.accuracy) or 0.0
 
 
-def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> None:
+def write_results(
+    job: Job, result: Evaluation, scores: Mapping[str, float], classifier: SoftmaxClassifier
+) -> None:
     """Write results.json, per_class_accuracy.csv, confused_pairs.csv and predictions.h5.
 
     predictions.h5 holds, per scored row, all 1-based: `row` (in the data set's own order, also under the
     validation protocol), `Y` (true class), `prediction` (among all classes), `prediction_unseen` (among
-    unseen ones; 0 on seen rows); `class_names`.
+    unseen ones; 0 on seen rows); `class_names`. With `classifier.store_scores` also `probabilities`, a column
+    for each class that the classifier can answer, and these `classes`, 1-based.
     """
     folder, dataset = job.folder, job.dataset
     facts = {key: value for key, value in describe(dataset).items() if key != "class_names"}
@@ -58,6 +64,22 @@ def write_results(job: Job, result: Evaluation, scores: Mapping[str, float]) -> 
         for name, numbers in columns.items():
             file[name] = numbers.numpy() + 1
         file["class_names"] = np.array([name.encode() for name in dataset.class_names])
+        if job.config.classifier.store_scores:
+            bias = result.scores.get("gamma", job.config.classifier.gamma)
+            _write_probabilities(file, classifier, dataset, result.rows, bias)
+
+
+@torch.no_grad()
+def _write_probabilities(
+    file: h5py.File, classifier: SoftmaxClassifier, dataset: GzslDataset, rows: Rows, bias: float
+) -> None:
+    """Write the softmax of the logits of some rows, less the bias on seen classes, and the classes."""
+    file["classes"] = classifier.classes.numpy() + 1
+    table = file.create_dataset("probabilities", (len(rows), len(classifier.classes)), np.float32)
+    shift = bias * torch.isin(classifier.classes, dataset.seen_classes)
+    for start in range(0, len(rows), CHUNK):
+        logits = classifier(dataset.features[rows[start : start + CHUNK]])
+        table[start : start + CHUNK] = (logits - shift).softmax(1).numpy()
 
 
 def list_classes(result: Evaluation, dataset: GzslDataset) -> list[ClassRow]:

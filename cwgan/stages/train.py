@@ -18,21 +18,20 @@ from cwgan.gan import losses
 from cwgan.gan.checkpoint import Checkpoint, load_classifier, load_regressor, module_tensors
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
 from cwgan.gan.players import Gan, build_gan
-from cwgan.gan.savepoints import check_save_epochs
-from cwgan.gan.supervised import fit, held_out_metrics
-from cwgan.gan.training import SeenRows, take_steps
+from cwgan.gan.supervised import fit
+from cwgan.gan.training import SeenRows, measure_held, take_steps
 from cwgan.machine import find_device
 from cwgan.progress import Terms
 from cwgan.scoring.diagnostics import class_distances
 from cwgan.stages.classify import score_generators
 from cwgan.stages.generate import make_rows
-from cwgan.stages.job import GAN_FILE, PRETRAINED_FILE, SCORES, Job, stage_rng
+from cwgan.stages.job import GAN_FILE, PRETRAINED_FILE, Job, stage_rng
 from cwgan.stages.needs import check_gan
 from cwgan.stages.resume import ResumePoints, find_start
+from cwgan.stages.saves import check_saves
 
 MONITOR_ROWS = 10  # synthetic rows per seen class that the monitor classifies after every epoch
 DIAGNOSED_ROWS = 50  # synthetic rows per class that are compared with real ones
-RANKED = [name for name in SCORES if name != "gamma"]  # a bias is neither good nor bad
 
 
 def train(job: Job, pretrained: Path | None = None) -> Path | None:
@@ -51,8 +50,7 @@ def train(job: Job, pretrained: Path | None = None) -> Path | None:
     config = job.config
     if config.gan.train:
         check_gan(config, job.dataset)
-    check_save_epochs(config)
-    _check_best_by(config)
+    check_saves(config)
     start = find_start(job) if job.is_resumed else None
     source = start or (job.load(pretrained) if pretrained else None)
     histories = {name: [*found] for name, found in start.facts["history"].items()} if start else {}
@@ -100,6 +98,15 @@ def begin_gan(job: Job, source: Checkpoint) -> Gan:
     if source.facts["kind"] == "gan":
         gan.restore(source)
     return gan
+
+
+def take_seen_rows(job: Job) -> SeenRows:
+    """Return what the GAN learns from, less the share `gan.holdout` of training rows, which is held out."""
+    rows, dataset, share = SeenRows.of(job.dataset), job.dataset, job.config.gan.holdout
+    if not share:
+        return rows
+    kept, held = hold_out(dataset.labels, dataset.trainval, share, stage_rng(job.config.seed, "gan holdout"))
+    return replace(rows, rows=kept, held=held)
 
 
 def _list_networks(config: Config, has_source: bool = False) -> list[str]:
@@ -160,16 +167,22 @@ def list_references(
 
 
 def _measure_epochs(job: Job, gan: Gan, points: ResumePoints) -> Iterator[dict[str, float]]:
-    """Train the GAN; yield every epoch's terms, how well the monitor knows its rows, and scores where due."""
+    """Train the GAN; yield every epoch's terms, also on held-out rows, how well the monitor knows its rows,
+    and scores where due.
+    """
     labels, device = job.dataset.seen_classes.repeat_interleave(MONITOR_ROWS), gan.rng.device
     targets = gan.monitor.targets(labels.to(device)).cpu()
-    for epoch in take_steps(gan, SeenRows.of(job.dataset).to(device)):
+    rows = take_seen_rows(job).to(device)
+    for epoch in take_steps(gan, rows):
         points.save_if_due()
         if epoch is None:
             continue
         made = make_rows(job, gan.generator, labels, f"monitor {epoch.number}")
         hits = gan.monitor(made.to(device)).argmax(1).cpu() == targets
         terms = {**epoch.terms, "monitor_accuracy": hits.double().mean().item()}
+        if len(rows.held):
+            seed = stage_rng(job.config.seed, f"gan held {epoch.number}").initial_seed()
+            terms |= measure_held(gan, rows, torch.Generator(device).manual_seed(seed))
         if job.config.protocol == "validation" and epoch.is_scored:
             terms |= score_generators(job.config, job.dataset, [*epoch.generators.values()])
             terms |= _diagnose(job, gan)
@@ -207,29 +220,6 @@ def _fit(job: Job, stage: str, history: list[Terms]) -> SoftmaxClassifier | Regr
         model = Regressor(dataset.feature_size, dataset.attribute_size, rng)
         objective, targets = losses.cycle, dataset.attributes[dataset.labels]
     kept, held = hold_out(dataset.labels, dataset.trainval, options.holdout, rng)
-
-    def measure() -> dict[str, float]:
-        return held_out_metrics(model, objective, dataset.features, targets, held) if len(held) else {}
-
-    terms = fit(model, objective, dataset.features, targets, kept, options, rng)
-    curve = ({**each, **measure()} for each in terms)
+    curve = fit(model, objective, dataset.features, targets, kept, options, rng, held)
     job.follow(stage, curve, history, lambda: module_tensors(**{stage: model}))
     return model
-
-
-def _check_best_by(config: Config) -> None:
-    """Refuse, before any training, to keep checkpoints by a metric not measured when they are saved."""
-    every, start, scored = config.gan.save.every, config.gan.save.start, config.gan.score_every
-    is_scored = config.protocol == "validation" and scored and every % scored == start % scored == 0
-    allowed = {
-        "monitor": ["val_loss", "val_accuracy"] if config.monitor.holdout else [],
-        "regressor": ["val_loss"] if config.regressor.holdout else [],
-        "gan": ["monitor_accuracy", *(f"val_{name}" for name in RANKED if is_scored)],
-    }
-    needed = "protocol=validation and save.every, save.start as multiples of gan.score_every"
-    for stage, names in allowed.items():
-        best_by = getattr(config, stage).save.best_by
-        if best_by and best_by not in names:
-            known = ", ".join(names) or f"nothing, as {stage}.holdout is 0"
-            hint = f"; val_H and the like need {needed}" if stage == "gan" else ""
-            raise InputError("configuration", f"{stage}.save.best_by", repr(best_by), known + hint)

@@ -11,12 +11,21 @@ from make_data import tiny_dataset
 from torch import Tensor, nn
 
 from cwgan.command_line import to_dict
-from cwgan.config import Config, GanConfig
+from cwgan.config import Config
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import load_checkpoint, save_checkpoint
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
 from cwgan.gan.players import Gan, build_gan
-from cwgan.gan.training import SeenRows, _draw_batches, critic_step, generator_step, scored_epochs, train_gan
+from cwgan.gan.training import (
+    SeenRows,
+    _draw_batches,
+    critic_step,
+    generator_step,
+    measure_held,
+    scored_epochs,
+    train_gan,
+)
+from cwgan.gan_config import GanConfig
 
 SIZES = [(7, 5, 11, 6), (64, 20, 33, 17)]
 CONFIG = GanConfig(
@@ -103,10 +112,10 @@ TERMS = ("cycle", "unseen_cycle", "classification")
 
 
 def expect_generator_step(
-    gan: Gan, data: SeenRows, batch: int
+    gan: Gan, data: SeenRows, batch: int, draws: torch.Generator | None = None
 ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
     """Return the terms and the gradients of the next generator step on the first rows, by autograd."""
-    draws = torch.Generator().set_state(gan.rng.get_state())
+    draws = draws or torch.Generator().set_state(gan.rng.get_state())
     weights = {name: getattr(gan.config, f"{name}_weight") for name in TERMS}
     labels, size = data.labels[:batch], gan.generator.noise_size
     attributes, noise = data.attributes[labels], torch.randn(batch, size, generator=draws)
@@ -190,12 +199,37 @@ def test_an_epoch_is_a_generator_step_per_batch_each_after_several_critic_steps(
 def test_an_epoch_of_so_many_steps_takes_them_whatever_the_rows_and_whole_batches_of_them_in_turn() -> None:
     for steps in (4, 15):
         gan, data = make(replace(CONFIG, epoch_steps=steps, critic_steps=2, epochs=1))
-        batches = _draw_batches(gan, data, steps, 8)
+        batches = torch.stack(_draw_batches(gan, data, steps, 8))
         assert batches.shape == (steps, 2, 8)
         passes = batches.flatten().split(48)
         assert all(len(order.unique()) == len(order) for order in passes)
         list(train_gan(gan, data))
         assert (_steps(gan.generator_optimizer), _steps(gan.critic_optimizer)) == (steps, 2 * steps)
+
+
+def test_an_epoch_can_end_with_a_smaller_batch_that_holds_the_rows_that_are_left() -> None:
+    gan, data = make(replace(CONFIG, epoch_steps=-1, critic_steps=3, epochs=1))
+    batches = _draw_batches(gan, data.rows, 7, 8)
+    assert [batch.shape for batch in batches] == [(3, 8)] * 6 + [(3, 2)]
+    assert all(len(order.unique()) == 50 for order in torch.cat(batches, dim=1))
+    list(train_gan(gan, data))
+    assert (_steps(gan.generator_optimizer), _steps(gan.critic_optimizer)) == (7, 3 * 7)
+
+
+def test_held_rows_are_measured_by_the_losses_and_move_nothing() -> None:
+    config = replace(CONFIG, cycle_weight=0.1, unseen_cycle_weight=0.1, batch_size=50)
+    gan, data = make(config)
+    measured = replace(data, rows=torch.arange(30), held=torch.arange(50))
+    before = {name: value.clone() for name, value in gan.tensors().items()}
+    terms = measure_held(gan, measured, torch.Generator().manual_seed(3))
+    assert all(torch.equal(value, before[name]) for name, value in gan.tensors().items())
+    draws = torch.Generator().manual_seed(3)
+    expected, _ = expect_generator_step(gan, data, 50, draws)
+    names = ("generator", "adversarial", "cycle", "unseen_cycle")
+    assert all(terms[f"val_{name}"] == pytest.approx(expected[name].item(), rel=1e-4) for name in names)
+    penalty = config.penalty_weight * terms["val_gradient_penalty"]
+    assert terms["val_critic"] == pytest.approx(penalty - terms["val_wasserstein"], rel=1e-4)
+    assert terms.keys() == {f"val_{name}" for name in (*names, "critic", "wasserstein", "gradient_penalty")}
 
 
 @pytest.mark.parametrize("critic_steps", [1, 3])

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from cwgan.config import SaveConfig
 from cwgan.errors import InputError
 from cwgan.gan.savepoints import Savepoints
+from cwgan.gan_config import SaveConfig
 
 
 def save_by(

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from cwgan.command_line import to_dict
-from cwgan.config import Config, GanConfig
+from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.gan.checkpoint import load_checkpoint, module_tensors, save_checkpoint
 from cwgan.gan.networks import Generator
 from cwgan.gan.snapshots import load_snapshots, snapshot_epochs, synthesize_from
 from cwgan.gan.synthesis import synthesize
+from cwgan.gan_config import GanConfig
 
 
 def constant(value: float, attribute_size: int = 2, feature_size: int = 4) -> Generator:

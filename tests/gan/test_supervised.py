@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from cwgan.config import FitConfig
 from cwgan.gan import losses
 from cwgan.gan.networks import Regressor, SoftmaxClassifier
 from cwgan.gan.supervised import fit, held_out_metrics
+from cwgan.gan_config import FitConfig
 
 
 def test_the_regressor_finds_the_least_squares_solution(rng: torch.Generator) -> None:

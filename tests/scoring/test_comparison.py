@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from cwgan.config import Config, GanConfig
+from cwgan.config import Config
 from cwgan.errors import InputError
+from cwgan.gan_config import GanConfig
 from cwgan.scoring.comparison import (
     VARIANTS,
     Spread,

@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from cwgan.config import ClassifierConfig, Config, GanConfig, GanSaveConfig
+from cwgan.config import ClassifierConfig, Config
 from cwgan.errors import InputError
+from cwgan.gan_config import GanConfig, GanSaveConfig
 from cwgan.scoring.selection import choose, final_half, find_best, validation_half
 
 HISTORY = {

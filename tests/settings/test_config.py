@@ -6,8 +6,9 @@ from typing import get_args, get_origin, get_type_hints
 
 import pytest
 
-from cwgan.config import Config, DataConfig, FitConfig, GanConfig, GenerateConfig, SaveConfig
+from cwgan.config import Config, DataConfig, GenerateConfig
 from cwgan.errors import InputError
+from cwgan.gan_config import FitConfig, GanConfig, SaveConfig
 
 
 def every_field(kind: type, prefix: str = "") -> list[tuple[str, type, dataclasses.Field]]:

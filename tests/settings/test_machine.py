@@ -7,11 +7,11 @@ import torch
 from joblib import cpu_count
 from torch import Tensor
 
-from cwgan.config import GanConfig
 from cwgan.errors import InputError
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
 from cwgan.gan.players import Gan, build_gan
 from cwgan.gan.training import SeenRows, critic_step, generator_step, train_gan
+from cwgan.gan_config import GanConfig
 from cwgan.machine import find_device, set_up
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

@@ -14,15 +14,7 @@ import torch
 from make_data import SEEN, UNSEEN, rows_of, write_xlsa17, xlsa17_arrays
 
 from cwgan.command_line import from_dict, override, to_dict
-from cwgan.config import (
-    ClassifierConfig,
-    Config,
-    DataConfig,
-    GanConfig,
-    GenerateConfig,
-    MonitorConfig,
-    RegressorConfig,
-)
+from cwgan.config import ClassifierConfig, Config, DataConfig, GenerateConfig
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import load_numbers
@@ -33,6 +25,7 @@ from cwgan.gan.checkpoint import load_checkpoint, load_classifier, load_generato
 from cwgan.gan.mean_correction import predict_means
 from cwgan.gan.networks import SoftmaxClassifier
 from cwgan.gan.snapshots import load_snapshots
+from cwgan.gan_config import GanConfig, MonitorConfig, RegressorConfig
 from cwgan.scoring.evaluation import evaluate
 from cwgan.stages import job as stage_job
 from cwgan.stages.classify import (
@@ -206,6 +199,56 @@ def test_results_and_predictions_can_be_recomputed_from_what_is_written(
     assert (int(most["rows"]), float(most["share_of_class"])) == (taken.sum(), round(taken.mean(), 4))
 
 
+def test_the_final_classifier_is_saved_and_measured_on_held_out_rows_as_it_is_trained(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset
+) -> None:
+    path, _ = generate(Job(TINY, numbers, tmp_path, ignore), gan_file)
+    rule = {"classifier.holdout": 0.2, "classifier.lr_decay": 1.0, "classifier.save.epochs": [2]}
+    config = override(TINY, {**rule, "classifier.epochs": 3})
+    curves: dict[str, list[float]] = {}
+
+    def log(metrics: Mapping[str, float], epoch: int) -> None:
+        for name, value in metrics.items():
+            curves.setdefault(name, []).append(value)
+
+    train_classifier(Job(config, numbers, tmp_path, log), path)
+    measured = {"loss", "lr", "accuracy", "val_loss", "val_accuracy"}
+    assert curves.keys() == {f"classifier/{name}" for name in measured}
+    assert curves["classifier/lr"] == [0.01, 0.005, 0.01 / 3]
+    assert 0 < curves["classifier/accuracy"][0] < curves["classifier/accuracy"][-1]
+    assert curves["classifier/val_loss"][0] > curves["classifier/val_loss"][-1]
+    saved = tmp_path / "checkpoints" / "classifier-epoch-0002.safetensors"
+    scores = evaluate_classifier(Job(config, numbers, tmp_path / "again", ignore), saved).scores
+    shorter = override(config, {"classifier.epochs": 2})
+    assert train_classifier(Job(shorter, numbers, tmp_path / "shorter", ignore), path).scores == scores
+
+
+def test_a_savepoint_of_a_classifier_needs_a_given_number_of_epochs_that_reaches_it(
+    tmp_path: Path, numbers: GzslDataset
+) -> None:
+    for epochs, allowed in ((0, "which must then be given"), (36, "36")):
+        config = override(TINY, {"classifier.epochs": epochs, "classifier.save.epochs": [37]})
+        with pytest.raises(InputError, match=f"found 37; allowed: at most classifier.epochs, {allowed}"):
+            train(Job(config, numbers, tmp_path, ignore))
+
+
+def test_stored_probabilities_are_of_all_test_rows_and_give_the_predictions(
+    tmp_path: Path, gan_file: Path, numbers: GzslDataset
+) -> None:
+    path, _ = generate(Job(TINY, numbers, tmp_path, ignore), gan_file)
+    config = override(TINY, {"classifier.store_scores": True, "classifier.gamma": 3.0})
+    result = train_classifier(Job(config, numbers, tmp_path, ignore), path)
+    with h5py.File(tmp_path / "predictions.h5") as file:
+        probabilities, classes, predictions = (
+            file[name][:] for name in ("probabilities", "classes", "prediction")
+        )
+    assert probabilities.shape == (len(result.rows), numbers.class_count)
+    assert probabilities.dtype == np.float32
+    assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
+    assert (classes[probabilities.argmax(1)] == predictions).all()
+    assert set(classes[probabilities.argmax(1)] - 1) & set(numbers.unseen_classes.tolist())
+
+
 def test_rows_of_the_map_are_of_unseen_classes_by_number_as_the_classifier_sees_them(
     tmp_path: Path, gan_file: Path, numbers: GzslDataset
 ) -> None:
@@ -230,7 +273,7 @@ def test_predictions_name_rows_of_the_whole_data_set_under_the_validation_protoc
 ) -> None:
     config = override(TINY, {"protocol": "validation", "data.scaling": "min_max"})
     dataset, classifier = load_data(config), SoftmaxClassifier(128, torch.arange(80), torch.Generator())
-    write_results(Job(config, dataset, tmp_path, ignore), evaluate(classifier, dataset), {})
+    write_results(Job(config, dataset, tmp_path, ignore), evaluate(classifier, dataset), {}, classifier)
     classes, of_row = np.array(dataset.class_names), np.array(numbers.class_names)[numbers.labels]
     with h5py.File(tmp_path / "predictions.h5") as file:
         rows, labels = file["row"][:] - 1, file["Y"][:] - 1

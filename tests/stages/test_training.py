@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from cwgan.command_line import from_dict, override, to_dict
-from cwgan.config import Config, GanConfig, MonitorConfig, RegressorConfig
+from cwgan.config import Config
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import load_checkpoint, load_classifier
+from cwgan.gan_config import GanConfig, MonitorConfig, RegressorConfig
 from cwgan.layers import find_layer, flatten, read_layer
 from cwgan.stages import resume
 from cwgan.stages.classify import train_classifier
@@ -65,6 +66,7 @@ def test_a_training_writes_three_checkpoints_and_logs_every_term_of_every_epoch(
     pretrained = {
         "monitor/loss",
         "monitor/val_loss",
+        "monitor/accuracy",
         "monitor/val_accuracy",
         "regressor/loss",
         "regressor/val_loss",
@@ -206,7 +208,8 @@ class Interrupting(Curves):
 
 def test_a_training_interrupted_anywhere_goes_on_bit_for_bit(numbers, tmp_path, every_step):
     rule = {"every": 1, "keep": 1, "best_by": "monitor_accuracy", "resume_every": 1e-9}
-    config = changed(gan={"epoch_steps": 3, "save": rule}, monitor={"save": {"every": 1, "keep": 1}})
+    batches = {"epoch_steps": -1, "batch_size": 1000, "holdout": 0.1}  # the last batch is smaller
+    config = changed(gan={**batches, "save": rule}, monitor={"save": {"every": 1, "keep": 1}})
     unbroken = Curves()
     train(Job(config, numbers, tmp_path / "unbroken", unbroken))
     whole = {path.name: path.read_bytes() for path in (tmp_path / "unbroken").rglob("*.safetensors")}

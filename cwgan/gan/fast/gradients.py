@@ -122,8 +122,10 @@ def generator_backward(
     torch.sum(hidden_error, 0, out=generator.hidden_bias.grad)
 
 
-def linear_backward(model: Linear, objective: Objective, inputs: Features, targets: Targets) -> Scalar:
-    """Write the gradient of an objective into the model's buffers; return the objective's value."""
+def linear_backward(
+    model: Linear, objective: Objective, inputs: Features, targets: Targets
+) -> tuple[Scalar, Tensor]:
+    """Write the gradient of an objective into the model's buffers; return its value and the outputs."""
     outputs = model(inputs).requires_grad_()
     value = objective(outputs, targets)
     (error,) = torch.autograd.grad(value, outputs)
@@ -131,4 +133,4 @@ def linear_backward(model: Linear, objective: Objective, inputs: Features, targe
         error = error * (outputs.detach() > 0)
     torch.mm(error.t(), inputs, out=model.weight.grad)
     torch.sum(error, 0, out=model.bias.grad)
-    return value.detach()
+    return value.detach(), outputs.detach()
