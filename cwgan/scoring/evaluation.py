@@ -11,7 +11,10 @@ from cwgan.gan.networks import SoftmaxClassifier
 from cwgan.scoring.calibration import SeenUnseenCurve, class_mean, scores_at, seen_unseen_curve
 from cwgan.scoring.metrics import harmonic_mean, per_class_accuracy
 
-CHUNK = 4096
+CHUNK = 4096  # rows
+LOGITS = 2**24  # of a chunk, where there are more than 4,096 classes
+MANY = 200  # unseen classes from which on the right one among the best few is a score
+HITS = (1, 2, 5, 10, 20)
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,9 @@ class Evaluation:
     Args:
         scores: fractions: S, U, H and T1 as far as the classifier's classes and the test rows allow them; and
             if it answers all classes and both sides have rows AUSUC, raw_S, raw_U, raw_H (with a bias of 0),
-            gamma (the bias of all others), leak_seen_to_unseen and leak_unseen_to_seen.
+            gamma (the bias of all others), leak_seen_to_unseen and leak_unseen_to_seen. If `MANY` classes are
+            unseen also hit_at_k, the share of unseen rows whose class is among the best k of the unseen ones,
+            and its mean over classes, Tk, for the k of `HITS`.
         seen_accuracy, unseen_accuracy: by class, among all the classifier's classes; empty if it has none.
         conventional_accuracy: by unseen class, among the unseen classes only.
         rows, labels, predictions, conventional: the scored rows of the data set, their classes, the predicted
@@ -58,13 +63,17 @@ def evaluate(classifier: SoftmaxClassifier, dataset: GzslDataset, gamma: float |
     rows = torch.cat([dataset.test_seen] * answers_seen + [dataset.test_unseen] * answers_unseen)
     labels = dataset.labels[rows]
     is_unseen_class = torch.isin(classifier.classes, dataset.unseen_classes)
+    place_of = torch.zeros(dataset.class_count, dtype=torch.int64)
+    place_of[classifier.classes] = torch.arange(len(classifier.classes))
     answers = []
-    for chunk in rows.split(CHUNK):
+    for chunk in rows.split(min(CHUNK, LOGITS // len(classifier.classes))):
         logits = classifier(dataset.features[chunk])
         seen_logits, seen = logits.masked_fill(is_unseen_class, -torch.inf).max(1)
-        unseen_logits, unseen = logits.masked_fill(~is_unseen_class, -torch.inf).max(1)
-        answers.append((seen, unseen, seen_logits - unseen_logits))
-    *places, margins = (torch.cat(parts) for parts in zip(*answers, strict=True))
+        among_unseen = logits.masked_fill_(~is_unseen_class, -torch.inf)
+        unseen_logits, unseen = among_unseen.max(1)
+        rank = (among_unseen > among_unseen.gather(1, place_of[dataset.labels[chunk], None])).sum(1)
+        answers.append((seen, unseen, rank, seen_logits - unseen_logits))
+    *places, ranks, margins = (torch.cat(parts) for parts in zip(*answers, strict=True))
     best_seen, best_unseen = (classifier.classes[place] for place in places)
     is_unseen = torch.isin(labels, dataset.unseen_classes)
     conventional = torch.where(is_unseen, best_unseen, -1)
@@ -88,5 +97,10 @@ def evaluate(classifier: SoftmaxClassifier, dataset: GzslDataset, gamma: float |
         strays = torch.isin(predicted, dataset.unseen_classes) != is_unseen
         scores["leak_seen_to_unseen"] = class_mean(strays[~is_unseen], labels[~is_unseen])
         scores["leak_unseen_to_seen"] = class_mean(strays[is_unseen], labels[is_unseen])
+    if answers_unseen and is_unseen.any() and len(dataset.unseen_classes) >= MANY:
+        for count in HITS:
+            hits = ranks[is_unseen] < count
+            scores[f"hit_at_{count}"] = hits.double().mean().item()
+            scores[f"T{count}"] = class_mean(hits, labels[is_unseen])
     accuracies = found["S"], found["U"], found["T1"]
     return Evaluation(scores, *accuracies, rows, labels, predicted, conventional, curve)

@@ -1,6 +1,7 @@
 """What the model for users knows, in one file; `cwgan.model.answer` reads it, and says what it is for."""
 
 import json
+import math
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
-from cwgan.data.matrix import Matrix
+from cwgan.data.matrix import Matrix, in_chunks
 from cwgan.data.scaling import find_range
 from cwgan.files import written_whole
 from cwgan.gan.checkpoint import describe
@@ -16,7 +17,7 @@ from cwgan.gan.networks import SoftmaxClassifier
 from cwgan.gan.shapes import RowLabels
 from cwgan.stages.job import ANSWERS_FILE, Job, read_data
 
-CHUNK = 4096
+CHUNK, MEASURED = 4096, 100_000  # rows
 MARGIN = 0.01  # of the shortest and longest length, as rounding alone moves lengths that are all the same
 
 
@@ -80,10 +81,13 @@ def _find_directions(dataset: GzslDataset, features: Matrix, labels: RowLabels) 
 def _measure_training_rows(
     dataset: GzslDataset, centre: Tensor, directions: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the length of every training row, and its largest cosine with a class's direction."""
+    """Return lengths of training rows, and their largest cosines with a class's direction.
+
+    They are of all rows, or of `MEASURED` or fewer at even distances.
+    """
     lengths, cosines = [], []
-    for chunk in dataset.trainval.split(CHUNK):
-        rows = dataset.features[chunk]
+    every = math.ceil(len(dataset.trainval) / MEASURED)
+    for _, rows in in_chunks(dataset.features, dataset.trainval[::every]):
         lengths.append(rows.norm(dim=1))
         away = torch.nn.functional.normalize(rows - centre, dim=1)
         cosines.append((away @ directions.t()).max(1).values)

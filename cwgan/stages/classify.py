@@ -22,11 +22,11 @@ from cwgan.gan.networks import Generator, SoftmaxClassifier
 from cwgan.gan.shapes import AllTargets
 from cwgan.gan.supervised import Objective, fit
 from cwgan.gan.synthesis import inspect_synthetic, read_synthetic
-from cwgan.scoring.evaluation import Evaluation, evaluate
+from cwgan.scoring.evaluation import HITS, Evaluation, evaluate
 from cwgan.stages.answers import write_answers
 from cwgan.stages.eszsl import fit_eszsl
 from cwgan.stages.generate import make_all_rows
-from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, RAW, SCORES, Job, stage_rng
+from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, HIT_SCORES, RAW, SCORES, Job, stage_rng
 from cwgan.stages.results import write_results
 from cwgan.stages.saves import check_saves
 
@@ -119,9 +119,9 @@ def pick(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
 
 
 def pick_headline(scores: Mapping[str, float]) -> dict[str, float]:
-    """Return what a person wants to see: S, U, H, T1, AUSUC, and the raw H if a bias was chosen."""
+    """Return what a person wants to see: S, U, H, T1, AUSUC, hits, and the raw H if a bias was chosen."""
     has_bias = any(pick(scores, ["gamma"]).values())
-    return pick(scores, (*HEADLINE, "AUSUC", "raw_H") if has_bias else (*HEADLINE, "AUSUC"))
+    return pick(scores, (*HEADLINE, "AUSUC", *["raw_H"] * has_bias, *HIT_SCORES[: len(HITS)]))
 
 
 def _fix_epochs(config: Config) -> Config:

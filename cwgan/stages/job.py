@@ -29,6 +29,7 @@ from cwgan.gan.savepoints import Savepoints
 from cwgan.gan.synthesis import inspect_synthetic
 from cwgan.machine import set_up
 from cwgan.progress import Terms, show_epochs
+from cwgan.scoring.evaluation import HITS
 
 PRETRAINED_FILE, GAN_FILE = "pretrained.safetensors", "gan.safetensors"
 SYNTHETIC_FILE, CLASSIFIER_FILE = "synthetic.h5", "classifier.safetensors"
@@ -36,7 +37,8 @@ RESULTS_FILE = "results.json"
 ANSWERS_FILE = "answers.safetensors"  # becomes the model in MLflow
 HEADLINE = ("S", "U", "H", "T1")
 RAW = ("raw_S", "raw_U", "raw_H")  # with a bias of 0
-SCORES = (*HEADLINE, "AUSUC", *RAW, "gamma", "leak_seen_to_unseen", "leak_unseen_to_seen")
+HIT_SCORES = tuple(f"hit_at_{count}" for count in HITS) + tuple(f"T{count}" for count in HITS[1:])
+SCORES = (*HEADLINE, "AUSUC", *RAW, "gamma", "leak_seen_to_unseen", "leak_unseen_to_seen", *HIT_SCORES)
 """All are fractions but gamma. Those of validation classes are logged with the prefix val_."""
 
 NOT_INHERITED = (

@@ -209,7 +209,7 @@ def test_an_epoch_of_so_many_steps_takes_them_whatever_the_rows_and_whole_batche
 
 def test_an_epoch_can_end_with_a_smaller_batch_that_holds_the_rows_that_are_left() -> None:
     gan, data = make(replace(CONFIG, epoch_steps=-1, critic_steps=3, epochs=1))
-    batches = _draw_batches(gan, data.rows, 7, 8)
+    batches = _draw_batches(gan, data, 7, 8)
     assert [batch.shape for batch in batches] == [(3, 8)] * 6 + [(3, 2)]
     assert all(len(order.unique()) == 50 for order in torch.cat(batches, dim=1))
     list(train_gan(gan, data))

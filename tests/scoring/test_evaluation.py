@@ -100,3 +100,23 @@ def test_what_has_no_test_row_is_not_scored(rng: torch.Generator) -> None:
     one = replace(whole, test_unseen=torch.tensor([5, 6]))  # of class 2 alone
     assert one.unseen_classes.tolist() == [2, 3]
     assert len(evaluate(classifier, one).conventional_accuracy) == 1
+
+
+def test_many_unseen_classes_are_scored_by_hits_among_the_best_few(rng: torch.Generator) -> None:
+    labels = torch.cat([torch.zeros(3, dtype=torch.int64), torch.arange(1, 301).repeat(2)])
+    trainval, test_unseen = torch.arange(2), torch.arange(3, len(labels))
+    features = torch.randn(len(labels), 7, generator=rng)
+    empty, names = torch.empty(0, dtype=torch.int64), tuple(f"class {label}" for label in range(301))
+    splits = trainval, empty, empty, torch.tensor([2]), test_unseen[:400]
+    data = GzslDataset("many", "many", features, labels, torch.eye(301), names, *splits)
+    classifier = SoftmaxClassifier(7, torch.randperm(301, generator=rng), rng)
+    scores = evaluate(classifier, data, 0.0).scores
+    with torch.no_grad():
+        logits = torch.zeros(len(labels), 301).index_copy_(1, classifier.classes, classifier(features))
+    best = logits[data.test_unseen, 1:].argsort(1, descending=True) + 1 == labels[data.test_unseen, None]
+    by_class = torch.bincount(labels[data.test_unseen]).double()
+    for count in (1, 2, 5, 10, 20):
+        hits = best[:, :count].any(1).double()
+        assert scores[f"hit_at_{count}"] == pytest.approx(hits.mean().item())
+        sums = torch.zeros(301, dtype=torch.float64).index_add_(0, labels[data.test_unseen], hits)
+        assert scores[f"T{count}"] == pytest.approx((sums[1:] / by_class[1:]).nanmean().item())

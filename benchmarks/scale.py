@@ -1,0 +1,114 @@
+"""ImageNet's shape on a small machine: one road, what its stages take, and what they would take in full.
+
+The data set is made up: 1,000 seen and 20,842 unseen classes, 1.28 million training rows of 2,048 features,
+as float16 on disk, and attributes of 500 entries that really predict the means of classes. The road takes 200
+steps of the GAN, one pass of the monitor and of the classifier, and few synthetic rows per class.
+
+Run: python -m benchmarks.scale [--data <folder to keep it in>] [--seen 1000] [--unseen 20842] [--rows 1280]
+     [--features 2048] [--counts 3] [--merge]
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from benchmarks.timing import machine, print_table
+from cwgan.data.hdf5 import CLASSES_FILE, ROWS_FILE
+from cwgan.files import create_hdf5, written_whole
+
+ROOT = Path(__file__).resolve().parent.parent
+ATTRIBUTES, TEST_SEEN, TEST_UNSEEN, PARTS = 500, 50, 5, 40
+SHOWN = ("hit_at", "S ", "U ", "H ", "T1", "AUSUC", "Seconds")
+
+
+def make_data(folder: Path, seen: int, unseen: int, rows: int, features: int) -> None:
+    """Write the data set as an HDF5 pair: classes in groups, as words lie, and rows about their means."""
+    rng, classes = np.random.default_rng(0), seen + unseen
+    groups = rng.normal(size=(PARTS, ATTRIBUTES)).astype(np.float32)
+    spread = rng.normal(size=(classes, ATTRIBUTES)).astype(np.float32)
+    attributes = groups[rng.integers(PARTS, size=classes)] + 0.7 * spread
+    weights = rng.normal(size=(ATTRIBUTES, features)).astype(np.float32) / ATTRIBUTES**0.5
+    order = rng.permutation(classes)
+    with written_whole(folder / ROWS_FILE) as path, create_hdf5(path) as file:
+        sides = ("train", order[:seen], rows), ("test/seen", order[:seen], TEST_SEEN)
+        for group, labels, count in (*sides, ("test/unseen", order[seen:], TEST_UNSEEN)):
+            matrix = file.create_dataset(f"{group}/X", (len(labels) * count, features), np.float16)
+            file[f"{group}/Y"] = np.repeat(labels, count) + 1
+            for place, label in enumerate(labels):
+                noise = rng.standard_normal((count, features), dtype=np.float32)
+                made = np.maximum(attributes[label] @ weights + noise, 0)
+                matrix[place * count : (place + 1) * count] = made.astype(np.float16)
+    with written_whole(folder / CLASSES_FILE) as path, create_hdf5(path) as file:
+        file["openset/ids"], file["openset/data"] = np.arange(classes) + 1, attributes
+        file["openset/labels"] = np.array([f"class {label}".encode() for label in range(classes)])
+
+
+def watch_memory(process: subprocess.Popen, peaks: dict[str, int]) -> None:
+    """Note the most memory that a process holds by itself, and with the pages of mapped files."""
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        found = re.findall(r"^(RssAnon|VmRSS):\s+(\d+) kB", status.read_text(), re.MULTILINE)
+        for name, value in found:
+            peaks[name] = max(peaks.get(name, 0), int(value) // 1024)
+        time.sleep(0.1)
+
+
+def run(data: Path, folder: Path, flags: list[str]) -> tuple[list[str], dict[str, int], float]:
+    """Go one road by its own command; return the lines to show, the peaks of memory in MB, and the seconds."""
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "entrypoints.main", f"--data.path={data}", "--select=false", *flags]
+    began, peaks = time.perf_counter(), dict[str, int]()
+    process = subprocess.Popen(
+        command, cwd=folder, env={**os.environ, **store}, stdout=subprocess.PIPE, text=True
+    )
+    watcher = threading.Thread(target=watch_memory, args=(process, peaks))
+    watcher.start()
+    assert process.stdout
+    lines = [line.rstrip() for line in process.stdout if line.startswith(("|", "Seconds"))]
+    watcher.join()
+    if process.wait():
+        raise SystemExit(f"the road ended with status {process.returncode}")
+    return lines, peaks, time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path)
+    for name, default in (("seen", 1000), ("unseen", 20842), ("rows", 1280), ("features", 2048)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--counts", type=int, default=3)
+    parser.add_argument("--merge", action="store_true", help="train the classifier on real rows too")
+    given = parser.parse_args()
+    print(machine(), flush=True)
+    with tempfile.TemporaryDirectory() as place:
+        data, folder = given.data or Path(place) / "data", Path(place) / "run"
+        folder.mkdir()
+        if not (data / CLASSES_FILE).is_file():
+            began = time.perf_counter()
+            make_data(data, given.seen, given.unseen, given.rows, given.features)
+            print(f"made in {time.perf_counter() - began:.0f} s", flush=True)
+        size = (data / ROWS_FILE).stat().st_size
+        flags = ["--gan.epochs=8", "--monitor.epochs=1", "--classifier.epochs=1", "--gan.score_every=0"]
+        flags += [f"--generate.counts=[{given.counts}]"]
+        if not given.merge:
+            flags[-1] = f"--generate.counts=[{given.counts},{given.counts}]"
+            flags += ["--generate.domain=all", "--classifier.operation=replace"]
+        lines, peaks, seconds = run(data, folder, flags)
+    print("\n".join(lines))
+    with h5py.File(data / ROWS_FILE) as file:
+        rows = len(file["train/X"])
+    cells = [str(rows), f"{size / 1e9:.1f}", str(peaks["RssAnon"]), str(peaks["VmRSS"]), f"{seconds:.0f}"]
+    print_table(["training rows", "file [GB]", "memory [MB]", "with mapped pages [MB]", "seconds"], [cells])
+
+
+if __name__ == "__main__":
+    main()
