@@ -56,7 +56,8 @@ def watch_memory(process: subprocess.Popen, peaks: dict[str, int]) -> None:
     """Note the most memory that a process holds by itself, and with the pages of mapped files."""
     status = Path(f"/proc/{process.pid}/status")
     while process.poll() is None:
-        found = re.findall(r"^(RssAnon|VmRSS):\s+(\d+) kB", status.read_text(), re.MULTILINE)
+        text = status.read_text()
+        found = re.findall(r"(RssAnon|VmRSS):\s+(\d+) kB", status.read_text())
         for name, value in found:
             peaks[name] = max(peaks.get(name, 0), int(value) // 1024)
         time.sleep(0.1)
