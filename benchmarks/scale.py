@@ -36,17 +36,18 @@ def make_data(folder: Path, seen: int, unseen: int, rows: int, features: int) ->
     groups = rng.normal(size=(PARTS, ATTRIBUTES)).astype(np.float32)
     spread = rng.normal(size=(classes, ATTRIBUTES)).astype(np.float32)
     attributes = groups[rng.integers(PARTS, size=classes)] + 0.7 * spread
-    weights = rng.normal(size=(ATTRIBUTES, features)).astype(np.float32) / ATTRIBUTES**0.5
+    means = attributes @ rng.normal(size=(ATTRIBUTES, features)).astype(np.float32) / ATTRIBUTES**0.5
     order = rng.permutation(classes)
     with written_whole(folder / ROWS_FILE) as path, create_hdf5(path) as file:
         sides = ("train", order[:seen], rows), ("test/seen", order[:seen], TEST_SEEN)
         for group, labels, count in (*sides, ("test/unseen", order[seen:], TEST_UNSEEN)):
-            matrix = file.create_dataset(f"{group}/X", (len(labels) * count, features), np.float16)
-            file[f"{group}/Y"] = np.repeat(labels, count) + 1
-            for place, label in enumerate(labels):
-                noise = rng.standard_normal((count, features), dtype=np.float32)
-                made = np.maximum(attributes[label] @ weights + noise, 0)
-                matrix[place * count : (place + 1) * count] = made.astype(np.float16)
+            of_rows = np.repeat(labels, count)
+            file[f"{group}/Y"] = of_rows + 1
+            matrix = file.create_dataset(f"{group}/X", (len(of_rows), features), np.float16)
+            for start in range(0, len(of_rows), 8192):
+                made = means[of_rows[start : start + 8192]]
+                made += rng.standard_normal(made.shape, dtype=np.float32)
+                matrix[start : start + 8192] = np.maximum(made, 0).astype(np.float16)
     with written_whole(folder / CLASSES_FILE) as path, create_hdf5(path) as file:
         file["openset/ids"], file["openset/data"] = np.arange(classes) + 1, attributes
         file["openset/labels"] = np.array([f"class {label}".encode() for label in range(classes)])
@@ -56,7 +57,6 @@ def watch_memory(process: subprocess.Popen, peaks: dict[str, int]) -> None:
     """Note the most memory that a process holds by itself, and with the pages of mapped files."""
     status = Path(f"/proc/{process.pid}/status")
     while process.poll() is None:
-        text = status.read_text()
         found = re.findall(r"(RssAnon|VmRSS):\s+(\d+) kB", status.read_text())
         for name, value in found:
             peaks[name] = max(peaks.get(name, 0), int(value) // 1024)
@@ -64,7 +64,7 @@ def watch_memory(process: subprocess.Popen, peaks: dict[str, int]) -> None:
 
 
 def run(data: Path, folder: Path, flags: list[str]) -> tuple[list[str], dict[str, int], float]:
-    """Go one road by its own command; return the lines to show, the peaks of memory in MB, and the seconds."""
+    """Go one road by its own command; return the lines to show, the peaks of memory in MB, the seconds."""
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "entrypoints.main", f"--data.path={data}", "--select=false", *flags]
     began, peaks = time.perf_counter(), dict[str, int]()
