@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from itertools import pairwise
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -77,7 +77,7 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
     # Parsed again over the layers, because `--seeds+ 3` adds to the list that stands there.
     parser.set_defaults({name: value for name, value in values.items() if command.has_flag(name)})
     final = flatten(parser.parse_args(argv).as_dict())
-    values |= {name: value for name, value in final.items() if name in ALLOWED}
+    values |= {name: _listed(name, value) for name, value in final.items() if name in ALLOWED}
     typed = {name: str(values.get(name, value)).strip() for name, value in given.items()}
     told = {name: value for name, value in typed.items() if value} | layers
     return Arguments(from_dict(nested(values)), layers, references, told)
@@ -126,6 +126,7 @@ ALLOWED = {
     for name, _, kind, _ in _list_parameters(Config)
 }
 """What every parameter takes, in words, by its dotted name."""
+LISTS = {name for name, _, kind, _ in _list_parameters(Config) if get_origin(kind) is list}
 
 
 def _make_parser(command: Command) -> ArgumentParser:
@@ -147,7 +148,8 @@ def _make_parser(command: Command) -> ArgumentParser:
             place = name.rpartition(".")[0]
             if place not in groups:
                 groups[place] = parser.add_argument_group(f"{place}: {section.__doc__}")
-            groups[place].add_argument(f"--{name}", type=kind, default=defaults[name], help=text)
+            form = kind | get_args(kind)[0] if name in LISTS else kind
+            groups[place].add_argument(f"--{name}", type=form, default=defaults[name], help=text)
     return parser
 
 
@@ -191,7 +193,12 @@ def _check_types(source: object, flat: Mapping[str, Any]) -> dict[str, Any]:
         except ArgumentError:
             raise InputError(source, key, value, ALLOWED[key]) from None
         typed |= flatten(parsed.as_dict())
-    return typed
+    return {name: _listed(name, value) for name, value in typed.items()}
+
+
+def _listed(name: str, value: Any) -> Any:
+    """Return a parameter's value; one that is given alone where a list is wanted is a list of one."""
+    return [value] if name in LISTS and not isinstance(value, list) else value
 
 
 def _replace(section: Any, values: Mapping[str, Any]) -> Any:

@@ -3,6 +3,8 @@
 YAML layers and command-line flags (`cwgan.command_line`) override these defaults.
 """
 
+import difflib
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +15,10 @@ from cwgan.photo_config import DescribeConfig, ExtractConfig
 
 BUILT_IN = "numbers"  # the data set that needs no files
 LARGEST = 2**63 - 1  # that PyTorch takes as a seed
+HEADLINE = ("S", "U", "H", "T1")
+RAW = ("raw_S", "raw_U", "raw_H")  # with a bias of 0
+SCORES = (*HEADLINE, "AUSUC", *RAW, "gamma", "leak_seen_to_unseen", "leak_unseen_to_seen")
+"""All are fractions but gamma. Those of validation classes are logged with the prefix val_."""
 
 
 @dataclass(frozen=True)
@@ -135,13 +141,17 @@ class Config(Section):
         0, "CPU threads; 0: one per core; take 1 for several runs at once", at_least=0, at_most=1024
     )
     precision: Literal["float32", "bfloat16"] = option("float32", "operands of matrix products, nothing else")
-    device: Literal["auto", "cpu", "cuda"] = option("auto", "where the GAN is trained; auto: on a GPU if any")
+    device: str = option(
+        "auto", "where the GAN is trained: cpu, cuda, cuda:1 and so on; auto: on a GPU if any"
+    )
     feature_map: Literal["pca", "tsne"] = option(
         "pca", "how feature_map.png lays rows out; tsne (scikit-learn) takes seconds more"
     )
     register: str = option("", "main, train_cls, add_classes: register the model by this name; empty: no")
     experiment: str = option("", "MLflow experiment, without `mlflow run`; empty: MLflow's default")
     run_name: str = option("", "name of the run in MLflow; empty: the stage and the data set")
+    description: str = option("", "note on the run's page in MLflow, and its tag `description`")
+    metrics: list[str] = option([], "scores that are logged and printed, H always; empty: all")
     data: DataConfig = field(default_factory=DataConfig)
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     regressor: RegressorConfig = field(default_factory=RegressorConfig)
@@ -151,3 +161,12 @@ class Config(Section):
     sweep: SweepConfig = field(default_factory=SweepConfig)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     describe: DescribeConfig = field(default_factory=DescribeConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            allowed = "auto, cpu, cuda, or one of several GPUs, as cuda:1"
+            raise InputError("configuration", "device", repr(self.device), allowed)
+        for name in set(self.metrics) - {*SCORES}:
+            (close,) = difflib.get_close_matches(name, SCORES, 1, cutoff=0)
+            raise InputError("configuration", "metrics", repr(name), f"{', '.join(SCORES)}; nearest: {close}")

@@ -37,10 +37,19 @@ def memory_counted() -> Iterator[None]:
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device: "cpu", "cuda" (InputError where PyTorch sees no GPU), or "auto", a GPU if any."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("configuration", "device", "cuda", "auto or cpu: PyTorch sees no GPU here")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    """Return the device: "cpu", "cuda", "cuda:1" and so on, or "auto", a GPU if any.
+
+    InputError for a GPU that PyTorch does not see. A GPU given by number becomes the current one.
+    """
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if name == "cpu" or (name == "auto" and not gpus):
+        return torch.device("cpu")
+    if name in gpus:
+        torch.cuda.set_device(name)
+    elif name.startswith("cuda:") or not gpus:
+        allowed = ", ".join(["auto", "cpu", *gpus]) if gpus else "auto or cpu: PyTorch sees no GPU here"
+        raise InputError("configuration", "device", name, allowed)
+    return torch.device("cuda")
 
 
 def free_memory(device: torch.device | None = None) -> int:

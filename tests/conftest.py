@@ -27,6 +27,7 @@ LONGEST = (
     "test_images",
     "test_tracking",
     "test_tour",
+    "test_original",
     "test_interrupted",
     "test_study",
     "test_same_bits",

@@ -19,7 +19,9 @@ from cwgan.scoring.sign_test import compare_classes
 from cwgan.stages.class_figures import Difference, draw_comparison
 from cwgan.stages.results import read_classes
 
-NOT_COMPARED = ("run_name", "experiment", "threads")  # settings that say nothing of the model
+NOT_COMPARED = ("run_name", "description", "metrics", "experiment", "threads")
+"""Settings that say nothing of the model."""
+
 LONGEST_NAME = 24  # in the heads of tables
 MEASURES = ("seen", "unseen", "unseen among unseen")
 LEGEND = """How many classes have a higher, a lower and the same accuracy as in A, and p of a sign test over

@@ -12,7 +12,7 @@ from cwgan.errors import InputError
 from cwgan.layers import flatten, read_mapping
 
 FREE = (
-    *("run_name", "experiment", "register", "feature_map", "threads", "device"),
+    *("run_name", "description", "metrics", "experiment", "register", "feature_map", "threads", "device"),
     *("data.path", "data.name", "data.attributes", "data.new_classes"),
     *("monitor.save.", "regressor.save.", "gan.save.", "classifier.save.", "classifier.store_scores"),
 )

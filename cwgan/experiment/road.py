@@ -20,7 +20,7 @@ from cwgan.scoring.comparison import format_headline, format_table, split_protoc
 from cwgan.scoring.selection import Choice, History, choose, final_half, validation_half
 from cwgan.stages.classify import drop_raw, pick_headline, score_generators
 from cwgan.stages.figures import draw_selection
-from cwgan.stages.job import GAN_FILE, RESULTS_FILE, SYNTHETIC_FILE, Job, read_data, view_data
+from cwgan.stages.job import GAN_FILE, RESULTS_FILE, SYNTHETIC_FILE, Job, pick_logged, read_data, view_data
 from cwgan.stages.needs import check_rows
 from cwgan.stages.train import take_seen_rows
 from cwgan.tracking import Run
@@ -40,7 +40,7 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
     if not config.select or config.protocol == "validation":
         return _run_stages(run, config, files)
     config, choice = _select(run, config, files)
-    selected = {**choice.scores, "selected_epoch": float(choice.epoch)}
+    selected = {**pick_logged(choice.scores, config), "selected_epoch": float(choice.epoch)}
     run.log_scores(selected)
     scores = {**selected, **_run_stages(run, final_half(config, choice), files, selected)}
     table = tabulate_scores(f"epoch {choice.epoch}", split_protocols(scores))
@@ -173,9 +173,10 @@ def _run_stages(
         steps.train_and_log(run, job, find(synthetic, SYNTHETIC_FILE), selected)
 
     classifier = run_stage("train_cls", ("data", "classifier"), classify)
-    scores = drop_raw(json.loads(find(classifier, RESULTS_FILE).read_text())["scores"])
+    found = json.loads(find(classifier, RESULTS_FILE).read_text())["scores"]
+    scores = pick_logged(drop_raw(found), config)
     run.log_scores({f"seconds/{name}": value for name, value in seconds.items()})
-    shown = pick_headline(scores)
+    shown = pick_headline(scores, config)
     table = format_table([dataset.name, *shown], [["%", *(f"{100 * value:.1f}" for value in shown.values())]])
     times = ", ".join(f"{key} {value:.1f}" for key, value in seconds.items())
     show_table(run, "summary.md", f"{table}\n{LEGEND}\nSeconds: {times}.\n", format_headline(scores))

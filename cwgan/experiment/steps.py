@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cwgan.command_line import override
-from cwgan.config import Config
+from cwgan.config import HEADLINE, Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import IMAGE_SHAPE
@@ -17,7 +17,7 @@ from cwgan.scoring.evaluation import Evaluation
 from cwgan.scoring.selection import History
 from cwgan.stages import class_figures, classify, figures
 from cwgan.stages.generate import generate, make_rows
-from cwgan.stages.job import ANSWERS_FILE, HEADLINE, Job, load_data
+from cwgan.stages.job import ANSWERS_FILE, Job, load_data, pick_logged
 from cwgan.stages.results import list_classes
 from cwgan.stages.train import list_references, train
 from cwgan.tracking import Run
@@ -35,7 +35,11 @@ def open_job(run: Run, config: Config) -> Job:
 def make_job(run: Run, config: Config, dataset: GzslDataset) -> Job:
     """Record a data set in a run, and return the job that works there."""
     run.log_dataset(dataset)
-    return Job(config, dataset, run.folder, run.log, run.is_resumed)
+
+    def log(metrics: Mapping[str, float], epoch: int) -> None:
+        run.log(pick_logged(metrics, config), epoch)
+
+    return Job(config, dataset, run.folder, log, run.is_resumed)
 
 
 def train_gan(run: Run, config: Config, files: Files) -> None:
@@ -47,14 +51,14 @@ def generate_rows(run: Run, config: Config, files: Files) -> None:
 
 
 def train_cls(run: Run, config: Config, files: Files) -> None:
-    show(run, train_and_log(run, open_job(run, config), files["synthetic"]))
+    show(run, train_and_log(run, open_job(run, config), files["synthetic"]), config)
 
 
 def evaluate(run: Run, config: Config, files: Files) -> None:
     job = open_job(run, config)
     scores = report(job, classify.evaluate_classifier(job, files["classifier"]))
     run.log_scores(scores)
-    show(run, scores)
+    show(run, scores, config)
 
 
 def prepare(run: Run, config: Config, files: Files) -> None:
@@ -148,11 +152,11 @@ def report(job: Job, result: Evaluation) -> dict[str, float]:
         class_figures.draw_confusion(folder / "confusion.png", result, dataset)
     if result.curve:
         figures.draw_seen_unseen(folder / "seen_unseen_curve.png", result.curve, result.scores)
-    return scores
+    return pick_logged(scores, job.config)
 
 
-def show(run: Run, scores: Mapping[str, float]) -> None:
+def show(run: Run, scores: Mapping[str, float], config: Config) -> None:
     """Print the scores that a person wants to see, in percent, and show them at the head of a run's page."""
-    headline = classify.pick_headline(scores)
+    headline = classify.pick_headline(scores, config)
     print("   ".join(f"{name} {100 * value:.1f} %" for name, value in headline.items()))
     run.describe(format_headline(scores))

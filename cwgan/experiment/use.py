@@ -71,6 +71,6 @@ def add_classes(run: Run, config: Config, files: Files) -> None:
         gan_file = files.get("gan")
         if gan_file is None:
             gan_file = tracking.resolve(run.references["model"], GAN_FILE, "model", run.scratch)
-    steps.show(run, steps.train_and_log(run, job, steps.generate_and_draw(job, gan_file)))
+    steps.show(run, steps.train_and_log(run, job, steps.generate_and_draw(job, gan_file)), config)
     if gan_file:  # so that this run can be built upon as well
         copy_file(gan_file, job.folder / GAN_FILE)

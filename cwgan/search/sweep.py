@@ -27,7 +27,7 @@ from cwgan.stages.job import load_data
 
 NOT_DECIDING = (
     *("data.path", "data.name", "data.attributes", "threads", "device", "experiment"),
-    *("data.new_classes", "register", "run_name", "seeds"),
+    *("data.new_classes", "register", "run_name", "description", "metrics", "seeds"),
     *(
         "select",
         "folds",

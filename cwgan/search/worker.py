@@ -21,7 +21,7 @@ from cwgan.search.kept import GENERATOR_FILE, KeptGan, train_and_score
 from cwgan.search.report import describe_trial
 from cwgan.search.space import Point, apply_point, list_points, take_gan_part
 from cwgan.search.study import FINISHED, Attempt, Study, Task, Trial, filter_state
-from cwgan.stages.job import Job, load_data
+from cwgan.stages.job import Job, load_data, pick_logged
 from cwgan.stages.train import take_seen_rows
 
 LIMIT = 20  # trials that break one after another, or workers that are killed, until the sweep ends
@@ -142,7 +142,7 @@ def _score(run: tracking.Run, attempt: Attempt, job: Job, seeds: list[int]) -> f
     values, gammas, options = dict[int, float](), dict[int, float](), job.config.sweep
     for epoch, terms, must_train in train_and_score(job, seeds):
         _stop_if_orphan()
-        run.log(terms, epoch)
+        run.log(pick_logged(terms, job.config), epoch)
         values[epoch], gammas[epoch] = terms[f"val_{options.objective}"], terms["val_gamma"]
         spent = {name: value for name, value in terms.items() if name.startswith("seconds/")}
         attempt.report(values[epoch], epoch)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cwgan.command_line import to_dict
-from cwgan.config import Config
+from cwgan.config import SCORES, Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.scaling import scale
 from cwgan.data.sources import load_dataset
@@ -29,25 +29,13 @@ from cwgan.gan.savepoints import Savepoints
 from cwgan.gan.synthesis import inspect_synthetic
 from cwgan.machine import set_up
 from cwgan.progress import Terms, show_epochs
-from cwgan.scoring.evaluation import HITS
 
 PRETRAINED_FILE, GAN_FILE = "pretrained.safetensors", "gan.safetensors"
 SYNTHETIC_FILE, CLASSIFIER_FILE = "synthetic.h5", "classifier.safetensors"
 RESULTS_FILE = "results.json"
 ANSWERS_FILE = "answers.safetensors"  # becomes the model in MLflow
-HEADLINE = ("S", "U", "H", "T1")
-RAW = ("raw_S", "raw_U", "raw_H")  # with a bias of 0
-HIT_SCORES = tuple(f"hit_at_{count}" for count in HITS) + tuple(f"T{count}" for count in HITS[1:])
-SCORES = (*HEADLINE, "AUSUC", *RAW, "gamma", "leak_seen_to_unseen", "leak_unseen_to_seen", *HIT_SCORES)
-"""All are fractions but gamma. Those of validation classes are logged with the prefix val_."""
-
-NOT_INHERITED = (
-    "run_name",
-    "experiment",
-    "register",
-    "threads",
-    "device",
-)  # they belong to one run and its machine
+NOT_INHERITED = ("run_name", "description", "experiment", "register", "threads", "device")
+"""They belong to one run and its machine."""
 Tensors = Mapping[str, Tensor]
 Log = Callable[[Terms, int], None]  # takes metrics by name and the epoch they belong to
 
@@ -97,7 +85,7 @@ class Job:
         """
         options, done = getattr(self.config, stage), len(history)
         saves = Savepoints(self.folder / "checkpoints", stage, options.save) if tensors else None
-        shown = show_epochs(curve, stage, options.epochs, done)
+        shown = show_epochs(curve, stage, options.epochs, done, list_hidden(self.config))
         for epoch, terms in chain(enumerate(history[:], 1), shown):
             if epoch > done:
                 history.append(terms)
@@ -107,6 +95,18 @@ class Job:
                 if epoch > done:
                     self.save(saves.path(epoch), tensors(), stage, epoch)
                 saves.keep(epoch, terms)
+
+
+def list_hidden(config: Config) -> set[str]:
+    """Return the scores, by logged name, that `metrics` leaves out: never H, and none where it is empty."""
+    hidden = {*SCORES} - {*config.metrics, "H"} if config.metrics else set()
+    return hidden | {f"val_{name}" for name in hidden}
+
+
+def pick_logged(metrics: Mapping[str, float], config: Config) -> dict[str, float]:
+    """Return metrics by logged name, less the scores that are not wanted."""
+    hidden = list_hidden(config)
+    return {name: value for name, value in metrics.items() if name not in hidden}
 
 
 def load_data(config: Config) -> GzslDataset:

@@ -1,9 +1,8 @@
 """Which epochs the stages are told to keep: refused, before any training, where that cannot be done."""
 
-from cwgan.config import Config
+from cwgan.config import SCORES, Config
 from cwgan.errors import InputError
 from cwgan.gan.savepoints import check_save_epochs
-from cwgan.stages.job import SCORES
 
 RANKED = [name for name in SCORES if name != "gamma"]  # a bias is neither good nor bad
 

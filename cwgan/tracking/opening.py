@@ -71,7 +71,8 @@ def run(
             name = config.run_name or named or name
             _end_unbegun(opened)
             _tag_experiment(opened.info.experiment_id)
-        started = _prepare(opened, name, config, sections, references, scratch, bool(resume))
+        note = "" if parent or within else config.description
+        started = _prepare(opened, name, config, sections, references, scratch, bool(resume), note)
         patience: Callable[[], AbstractContextManager[None]] = nullcontext
         try:
             yield started
@@ -95,7 +96,7 @@ def run(
 
 def _prepare(
     opened: mlflow.ActiveRun, name: str, config: Config, sections: Sequence[str],
-    references: Mapping[str, str], scratch: Path, is_resumed: bool,
+    references: Mapping[str, str], scratch: Path, is_resumed: bool, note: str,
 ) -> Run:  # fmt: skip
     """Make the folder of a run, bring there what it left, and log name, parameters and configuration."""
     info, known = opened.info, opened.data.params
@@ -103,12 +104,12 @@ def _prepare(
     folder = Path(local_file_uri_to_path(info.artifact_uri)) if is_local else scratch / info.run_id
     folder.mkdir(parents=True, exist_ok=True)
     place = info.run_id, info.experiment_id, folder, info.artifact_uri, scratch
-    started = Run(*place, references, is_resumed, opened.data.tags)
+    started = Run(*place, references, is_resumed, note, opened.data.tags)
     if is_resumed:
         started.fetch()
-    started.tag({"mlflow.runName": name})
-    if opened.data.tags.get(NOTE) == NEVER_BEGAN:  # it did, late
-        started.tag({NOTE: ""})
+    started.tag({"mlflow.runName": name} | ({"description": note} if note else {}))
+    if note or opened.data.tags.get(NOTE) == NEVER_BEGAN:  # it did, late
+        started.describe("")
     defaults = flatten(to_dict(Config()))
     values = {key: value for key, value in flatten(to_dict(config)).items() if value != defaults[key]}
     used = {key: values[key] for key in values if "." not in key or key.split(".")[0] in sections}

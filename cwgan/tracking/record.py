@@ -45,6 +45,7 @@ class Run:
     scratch: Path
     references: Mapping[str, str] = field(default_factory=dict)
     is_resumed: bool = False
+    note: str = ""  # the user's own, above what is described
     tags: Mapping[str, str] = field(default_factory=dict)  # when it was opened
     _sent: dict[str, int] = field(default_factory=dict)
     _steps: dict[str, int] = field(default_factory=dict)  # the last one of every metric, then
@@ -116,8 +117,8 @@ class Run:
         self.tag({key: value for key, value in kept.data.tags.items() if key.startswith("data.")})
 
     def describe(self, text: str) -> None:
-        """Show a Markdown text at the head of the run's page."""
-        self.tag({NOTE: pages.widen_tables(text)})
+        """Show a Markdown text at the head of the run's page, below the user's note."""
+        self.tag({NOTE: f"{self.note}\n\n{pages.widen_tables(text)}".strip()})
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags, which unlike parameters may change."""

@@ -26,10 +26,9 @@ from server import serve_mlflow
 
 from cwgan import tracking
 from cwgan.command_line import from_dict, to_dict
-from cwgan.config import Config
+from cwgan.config import RAW, SCORES, Config
 from cwgan.errors import InputError, StoreError
 from cwgan.launch import launch
-from cwgan.stages.job import RAW, SCORES
 from entrypoints import evaluate, generate, main, prepare, train_gan
 
 # MLflow's own queries, and pictures of tensors, are not yet of the newest SQLAlchemy and NumPy.
@@ -121,6 +120,17 @@ def test_a_run_keeps_its_parameters_configuration_and_stage(store, tmp_path):
     given, differing = {"gan_file": "abc", "gan.epochs": "12"}, {"seed": "3", "gan.beta1": "0.25"}
     assert kept.data.params == given | differing
     assert from_dict(yaml.safe_load((run.folder / "config.yaml").read_text())) == config
+
+
+def test_a_description_is_a_tag_and_stands_above_what_a_run_says_of_itself(store, tmp_path):
+    with started(tmp_path, config_with(description="with new attributes")) as run:
+        assert store.get_run(run.run_id).data.tags["mlflow.note.content"] == "with new attributes"
+        run.describe("**H 50.0 %**")
+        with started(tmp_path, config_with(description="with new attributes"), within=run) as child:
+            assert "description" not in store.get_run(child.run_id).data.tags
+    tags = store.get_run(run.run_id).data.tags
+    assert tags["description"] == "with new attributes"
+    assert tags["mlflow.note.content"] == "with new attributes\n\n**H 50.0 %**"
 
 
 def test_metrics_of_an_epoch_become_points_of_their_curves(store, tmp_path):
@@ -397,6 +407,17 @@ def failure(capsys, command, *flags):
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     return lines[0]
+
+
+def test_only_the_scores_that_were_asked_for_and_h_are_logged_and_printed(store, capsys):
+    mlflow.set_experiment("asked for")
+    flags = ["--protocol=validation", "--gan.score_every=1", "--metrics=T1"]
+    assert launch(main.COMMAND, [*TINY, *flags]) == 0
+    printed = capsys.readouterr().out
+    *_, whole = store.search_runs([store.get_experiment_by_name("asked for").experiment_id])
+    assert {name for name in whole.data.metrics if "/" not in name} == {"val_H", "val_T1"}
+    assert "val_T1" in printed
+    assert not re.search(r"val_(S|U|AUSUC|raw_\w|gamma|leak\w+)\b", printed)
 
 
 def test_a_failing_stage_fails_the_whole_and_leaves_nothing_running(store, capsys):

@@ -11,14 +11,14 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 from cwgan.command_line import override
-from cwgan.config import ClassifierConfig, Config, GenerateConfig
+from cwgan.config import SCORES, ClassifierConfig, Config, GenerateConfig
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.views import make_validation_view
 from cwgan.errors import InputError
 from cwgan.gan_config import GanConfig, MonitorConfig, RegressorConfig
 from cwgan.layers import flatten
 from cwgan.search.kept import KeptGan, train_and_score
-from cwgan.stages.job import PRETRAINED_FILE, SCORES, Job
+from cwgan.stages.job import PRETRAINED_FILE, Job
 from cwgan.stages.train import train
 
 GAN = GanConfig(

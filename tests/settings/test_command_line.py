@@ -156,6 +156,14 @@ def test_a_list_is_spelt_with_brackets(flags):
     assert parse(COMMAND, ["--generate.domain", "all", *flags]).config.generate.counts == [1200, 300]
 
 
+def test_a_list_of_one_needs_no_brackets_and_is_told_with_them(layer):
+    for flags in (["--generate.counts", "5"], ["--config", layer("generate.counts: 5")]):
+        assert parse(COMMAND, flags).config.generate.counts == [5]
+    assert parse(COMMAND, ["--generate.counts", "5"]).given["generate.counts"] == "[5]"
+    assert parse(COMMAND, ["--variants=no_gan"]).config.variants == ["no_gan"]
+    assert override(Config(), {"seeds": 3}).seeds == [3]
+
+
 def test_a_plus_adds_to_the_list_of_the_layers(layer):
     path = layer("seeds: [1, 2]")
     assert parse(COMMAND, ["--config", path, "--seeds+", "3", "--seeds+=4"]).config.seeds == [1, 2, 3, 4]
@@ -236,7 +244,7 @@ def test_a_file_that_is_not_there_is_refused_with_the_folder_it_was_looked_for_f
         ("gan.epochs", "1.5", "a whole number"),
         ("gan.cycle_weight", "heavy", "a finite number"),
         ("gan.train", "maybe", "true or false"),
-        ("generate.counts", "300", "a list of whole numbers, as [200] or [1200,300]"),
+        ("generate.counts", "1.5", "a list of whole numbers, as [200] or [1200,300]"),
         ("generate.counts", "[many]", "a list of whole numbers, as [200] or [1200,300]"),
         ("data.att_type", "fuzzy", "one of 'continuous', 'binary'"),
     ],

@@ -73,6 +73,17 @@ def test_what_is_not_finite_is_refused(value):
         GanConfig(cycle_weight=value)
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cpu:0", ""])
+def test_a_device_of_no_kind_is_refused(device):
+    with pytest.raises(InputError, match=r"device: found '.*'; allowed: auto, cpu, cuda, or one of several"):
+        Config(device=device)
+
+
+def test_an_unknown_score_is_refused_with_the_nearest():
+    with pytest.raises(InputError, match=r"metrics: found 'T2'; allowed: S, U, H, T1, .*; nearest: T1"):
+        Config(metrics=["H", "T2"])
+
+
 @pytest.mark.parametrize(("domain", "counts"), [("unseen", [1200, 300]), ("seen", []), ("all", [300])])
 def test_generation_needs_one_count_per_domain(domain, counts):
     with pytest.raises(InputError, match=r"generate\.counts"):

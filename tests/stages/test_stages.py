@@ -14,7 +14,7 @@ import torch
 from make_data import SEEN, UNSEEN, rows_of, write_xlsa17, xlsa17_arrays
 
 from cwgan.command_line import from_dict, override, to_dict
-from cwgan.config import ClassifierConfig, Config, DataConfig, GenerateConfig
+from cwgan.config import SCORES, ClassifierConfig, Config, DataConfig, GenerateConfig
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import load_numbers
@@ -36,7 +36,7 @@ from cwgan.stages.classify import (
     train_classifier,
 )
 from cwgan.stages.generate import generate
-from cwgan.stages.job import GAN_FILE, SCORES, Job, load_data, read_config, stage_rng
+from cwgan.stages.job import GAN_FILE, Job, load_data, read_config, stage_rng
 from cwgan.stages.results import write_results
 from cwgan.stages.train import train
 
