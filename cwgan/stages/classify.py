@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cwgan.command_line import override
-from cwgan.config import HEADLINE, RAW, SCORES, Config
+from cwgan.config import HEADLINE, HIT_SCORES, HITS, RAW, SCORES, Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.matrix import Matrix, View, join
 from cwgan.data.views import hold_out
@@ -22,15 +22,11 @@ from cwgan.gan.networks import Generator, SoftmaxClassifier
 from cwgan.gan.shapes import AllTargets
 from cwgan.gan.supervised import Objective, fit
 from cwgan.gan.synthesis import inspect_synthetic, read_synthetic
-from cwgan.scoring.evaluation import HITS, Evaluation, evaluate
+from cwgan.scoring.evaluation import Evaluation, evaluate
 from cwgan.stages.answers import write_answers
 from cwgan.stages.eszsl import fit_eszsl
 from cwgan.stages.generate import make_all_rows
-<<<<<<< HEAD
-from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, HIT_SCORES, RAW, SCORES, Job, stage_rng
-=======
 from cwgan.stages.job import CLASSIFIER_FILE, Job, pick_logged, stage_rng
->>>>>>> stage
 from cwgan.stages.results import write_results
 from cwgan.stages.saves import check_saves
 
@@ -122,19 +118,12 @@ def pick(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
     return {name: value for name, value in scores.items() if name.removeprefix("val_") in names}
 
 
-<<<<<<< HEAD
-def pick_headline(scores: Mapping[str, float]) -> dict[str, float]:
-    """Return what a person wants to see: S, U, H, T1, AUSUC, hits, and the raw H if a bias was chosen."""
-    has_bias = any(pick(scores, ["gamma"]).values())
-    return pick(scores, (*HEADLINE, "AUSUC", *["raw_H"] * has_bias, *HIT_SCORES[: len(HITS)]))
-=======
 def pick_headline(scores: Mapping[str, float], config: Config) -> dict[str, float]:
-    """Return what a person wants to see: `metrics`, or S, U, H, T1, AUSUC, and raw H if a bias was chosen."""
+    """Return what a person wants to see: `metrics`, or S, U, H, T1, AUSUC, raw H with a bias, and hits."""
     has_bias = any(pick(scores, ["gamma"]).values())
-    shown = (*HEADLINE, "AUSUC", "raw_H") if has_bias else (*HEADLINE, "AUSUC")
+    shown = (*HEADLINE, "AUSUC", *["raw_H"] * has_bias, *HIT_SCORES[: len(HITS)])
     wanted = [name for name in SCORES if name != "gamma"] if config.metrics else shown
     return pick(pick_logged(scores, config), wanted)
->>>>>>> stage
 
 
 def _fix_epochs(config: Config) -> Config:
