@@ -65,6 +65,9 @@ class GenerateConfig(Section, section="generate."):
         0.0, "penalty of that regression on cosines of attributes; 0: best on left-out classes", at_least=0
     )
     merge: bool = option(False, "also write the real training rows into the file, before the synthetic ones")
+    largest_file: float = option(
+        16.0, "main: a larger synthetic.h5 is not written; its rows are made as they are read", unit="GB"
+    )
     npy: bool = option(False, "also write X.npy, Y.npy and A.npy (synthetic rows only)")
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset, binarize
-from cwgan.data.matrix import LARGE, MappedRows, Matrix, fingerprint_rows
+from cwgan.data.matrix import MappedRows, Matrix, fingerprint_rows, is_large
 from cwgan.data.xlsa17 import load_attributes, to_float32, to_zero_based
 from cwgan.errors import InputError
 from cwgan.files import create_hdf5, dataset_of, fingerprint, open_hdf5, written_whole
@@ -80,8 +80,8 @@ def load_hdf5(
 def read_matrix(parts: Sequence[h5py.Dataset], path: Path, memory: str = "auto") -> Matrix:
     """Return the rows of the datasets of one file, one below the other: in memory, or left where they lie.
 
-    A `memory` of "ram" reads them, "disk" maps them, and "auto" maps what would take more than `LARGE` bytes
-    and lies in one piece. InputError for "disk" where a dataset does not.
+    A `memory` of "ram" reads them, "disk" maps them, and "auto" maps what is large and lies in one piece.
+    InputError for "disk" where a dataset does not.
     """
     rows, width = sum(len(part) for part in parts), parts[0].shape[1]
     offsets = [part.id.get_offset() for part in parts if len(part)]
@@ -89,7 +89,7 @@ def read_matrix(parts: Sequence[h5py.Dataset], path: Path, memory: str = "auto")
         if memory == "disk" and len(part) and part.id.get_offset() is None:
             allowed = "a dataset in one piece (h5repack -l CONTI), or another data.memory than disk"
             raise InputError(path, part.name, "a dataset in chunks", allowed)
-    if memory == "disk" or (memory == "auto" and 4 * rows * width > LARGE and None not in offsets):
+    if memory == "disk" or (memory == "auto" and is_large(rows, width) and None not in offsets):
         places = [(part.id.get_offset(), len(part), part.dtype) for part in parts if len(part)]
         return MappedRows(path, width, places)
     features, start = np.empty((rows, width), np.float32), 0

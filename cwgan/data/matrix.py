@@ -23,6 +23,7 @@ from cwgan.files import fingerprint, written_whole
 LARGE = 2**31  # bytes of features that are read into memory
 CHUNK = 4096  # rows read at a time where all are looked at
 RELEASE = 2**28  # bytes read from a mapped file, after which its pages are given back to the system
+BLOCK = 16  # rows that lie side by side on disk and are read together
 WINDOW = 2**16  # rows of many blocks, within which single rows are shuffled
 
 
@@ -36,14 +37,19 @@ class Matrix(Protocol):
     def __getitem__(self, rows: Any) -> Tensor: ...
 
 
+@runtime_checkable
+class Stored(Matrix, Protocol):
+    """A matrix that is not in memory; some rows are read together more quickly than one by one."""
+
+    def split_blocks(self, rows: Int64[Tensor, " chosen"]) -> list[Tensor]: ...
+
+
 class MappedRows:
     """Matrices of a file, one below the other, mapped into memory and read where they lie.
 
     `places` are the offset in bytes, the number of rows and the type of each; all have `width` columns. What
     has been read does not stay: the process never holds more than `RELEASE` bytes of the file.
     """
-
-    block = 16  # rows that are read together
 
     def __init__(self, path: Path, width: int, places: Sequence[tuple[int, int, np.dtype]]) -> None:
         self._file = np.memmap(path, mode="r")
@@ -79,6 +85,10 @@ class MappedRows:
         with suppress(WriteError), written_whole(kept) as path, open(path, "wb") as file:
             np.savez(file, stamp=stamp, **found)
         return found
+
+    def split_blocks(self, rows: Int64[Tensor, " chosen"]) -> list[Tensor]:
+        """Divide rows into those that are read together."""
+        return [*rows.split(BLOCK)]
 
     def __getitem__(self, rows: Tensor) -> Float32[Tensor, "chosen features"]:
         wanted, out = rows.numpy(), np.empty((len(rows), self.shape[1]), np.float32)
@@ -153,10 +163,15 @@ class Stack:
         return found
 
 
+def is_large(rows: int, columns: int) -> bool:
+    """Return whether so many numbers do not go into memory at once."""
+    return 4 * rows * columns > LARGE
+
+
 def join(above: Matrix, below: Matrix) -> Matrix:
     """Return two matrices, one below the other: as one tensor, which is read fastest, if that is small."""
     both = Stack(above, below)
-    if not is_in_memory(both) or 4 * len(both) * both.shape[1] > LARGE:
+    if not is_in_memory(both) or is_large(*both.shape):
         return both
     whole = torch.empty(both.shape)
     for matrix, start in ((above, 0), (below, len(above))):
@@ -244,4 +259,4 @@ def _split_blocks(matrix: Matrix, rows: Tensor) -> list[Tensor]:
     if isinstance(matrix, Stack):
         is_above = rows < len(matrix.above)
         return _split_blocks(matrix.above, rows[is_above]) + _split_blocks(matrix.below, rows[~is_above])
-    return [*rows.split(getattr(matrix, "block", 1))]
+    return matrix.split_blocks(rows) if isinstance(matrix, Stored) else [*rows.split(1)]

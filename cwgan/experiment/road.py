@@ -20,6 +20,7 @@ from cwgan.scoring.comparison import format_headline, format_table, split_protoc
 from cwgan.scoring.selection import Choice, History, choose, final_half, validation_half
 from cwgan.stages.classify import drop_raw, pick_headline, score_generators
 from cwgan.stages.figures import draw_selection
+from cwgan.stages.generate import fits_in_file
 from cwgan.stages.job import GAN_FILE, RESULTS_FILE, SYNTHETIC_FILE, Job, pick_logged, read_data, view_data
 from cwgan.stages.needs import check_rows
 from cwgan.stages.train import take_seen_rows
@@ -167,10 +168,13 @@ def _run_stages(
     def generate(job: Job) -> None:
         steps.generate_and_draw(job, find(gan, GAN_FILE) if gan else None)
 
-    synthetic = run_stage("generate", ("data", "generate"), generate)
+    is_kept = fits_in_file(config, dataset)
+    synthetic = run_stage("generate", ("data", "generate"), generate) if is_kept else ""
 
     def classify(job: Job) -> None:
-        steps.train_and_log(run, job, find(synthetic, SYNTHETIC_FILE), selected)
+        made_by = find(gan, GAN_FILE) if gan else None
+        source = find(synthetic, SYNTHETIC_FILE) if is_kept else made_by
+        steps.train_and_log(run, job, source, selected)
 
     classifier = run_stage("train_cls", ("data", "classifier"), classify)
     found = json.loads(find(classifier, RESULTS_FILE).read_text())["scores"]

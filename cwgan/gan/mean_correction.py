@@ -5,6 +5,8 @@ class is partly chance. Ridge regression has less freedom, but knows no spread. 
 about their mean, and that mean goes part of the way. Rows may leave the range of the last activation.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from itertools import product
 
 import torch
@@ -13,8 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from cwgan.data.matrix import Matrix, sum_classes
-from cwgan.gan.shapes import AllTargets, Chunks, ClassAttributes, ClassMeans, Labels, RowLabels, Rows
-from cwgan.gan.synthesis import CHUNK
+from cwgan.gan.shapes import (
+    AllFeatures,
+    AllTargets,
+    Chunks,
+    ClassAttributes,
+    ClassMeans,
+    Labels,
+    RowLabels,
+    Rows,
+)
+from cwgan.gan.synthesis import CHUNK, Maker, Part
 
 Double = Float64[Tensor, "... columns"]
 SETTINGS = tuple(product((0.0, 0.5), (0.03, 0.1, 0.3, 1.0, 3.0)))  # of whitening and ridge
@@ -83,26 +94,25 @@ def find_shifts(means: ClassMeans, labels: RowLabels, chunks: Chunks) -> ClassMe
     return torch.where(counts[:, None] > 0, shifts, 0.0).float()
 
 
-def move(labels: RowLabels, chunks: Chunks, shifts: ClassMeans) -> Chunks:
-    """Add to every row the shift of its class, chunk by chunk."""
-    start = 0
-    for chunk in chunks:
-        yield chunk + shifts[labels[start : start + len(chunk)]]
-        start += len(chunk)
+def move(parts: Sequence[Part], shifts: ClassMeans) -> list[Part]:
+    """Return what makes the same rows, each moved by the shift of its class."""
+
+    def make(labels: RowLabels, before: Maker, rng: torch.Generator) -> AllFeatures:
+        return before(rng) + shifts[labels]
+
+    return [(labels, partial(make, labels, before)) for labels, before in parts]
 
 
-def transfer_spread(
-    features: Matrix,
-    labels: AllTargets,
-    rows: Rows,
-    means: ClassMeans,
-    wanted: RowLabels,
-    rng: torch.Generator,
-) -> Chunks:
-    """Make a row per wanted label: its class's mean, and how far a row drawn at random is from its own.
+def plan_spread(
+    features: Matrix, labels: AllTargets, rows: Rows, means: ClassMeans, wanted: RowLabels
+) -> list[Part]:
+    """Return what makes a row per wanted label: its class's mean, and how far a row drawn at random is off.
 
-    `rows` are the training rows. This is what a generator has to be better than.
+    `rows` are the training rows, which are drawn from. This is what a generator has to be better than.
     """
-    for part in wanted.split(CHUNK):
+
+    def make(part: RowLabels, rng: torch.Generator) -> AllFeatures:
         drawn = rows[torch.randint(len(rows), (len(part),), generator=rng)]
-        yield means[part] + features[drawn] - means[labels[drawn]]
+        return means[part] + features[drawn] - means[labels[drawn]]
+
+    return [(part, partial(make, part)) for part in wanted.split(CHUNK)]

@@ -9,12 +9,10 @@ Source: Huang et al. 2017, Snapshot Ensembles (arXiv 1704.00109); there classifi
 from collections.abc import Sequence
 from itertools import chain
 
-import torch
-
 from cwgan.gan.checkpoint import Checkpoint, load_generator
 from cwgan.gan.networks import Generator
-from cwgan.gan.shapes import Chunks, ClassAttributes, RowLabels
-from cwgan.gan.synthesis import synthesize
+from cwgan.gan.shapes import ClassAttributes, RowLabels
+from cwgan.gan.synthesis import Part, plan_rows
 from cwgan.gan_config import GanConfig
 
 
@@ -34,14 +32,11 @@ def load_snapshots(checkpoint: Checkpoint) -> list[Generator]:
     return [load_generator(checkpoint, name) for name in names]
 
 
-def synthesize_from(
-    generators: Sequence[Generator], attributes: ClassAttributes, labels: RowLabels, rng: torch.Generator
-) -> tuple[RowLabels, Chunks]:
-    """Let generators of equal sizes make equal parts of each class's rows, each as `synthesize` does.
-
-    Returns the labels in the order of the rows made, and the rows, chunk by chunk.
-    """
+def plan_rows_of(
+    generators: Sequence[Generator], attributes: ClassAttributes, labels: RowLabels
+) -> list[Part]:
+    """Let generators of equal sizes make equal parts of each class's rows, each as `plan_rows` says."""
     shares = [labels[place :: len(generators)] for place in range(len(generators))]
     pairs = zip(generators, shares, strict=True)
-    made = (synthesize(generator, attributes, share, rng) for generator, share in pairs if len(share))
-    return torch.cat(shares), chain.from_iterable(made)
+    plans = (plan_rows(generator, attributes, share) for generator, share in pairs if len(share))
+    return [*chain.from_iterable(plans)]

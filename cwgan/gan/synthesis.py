@@ -4,7 +4,10 @@
 """
 
 import json
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,11 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import read_matrix
-from cwgan.data.matrix import Matrix, in_chunks
+from cwgan.data.matrix import WINDOW, Matrix, in_chunks, is_large
 from cwgan.data.xlsa17 import to_zero_based
 from cwgan.errors import InputError
 from cwgan.files import create_hdf5, dataset_of, open_hdf5, written_whole
@@ -23,6 +27,8 @@ from cwgan.gan.networks import Generator
 from cwgan.gan.shapes import AllFeatures, Chunks, ClassAttributes, RowLabels, Rows
 
 CHUNK = 1024  # rows generated at a time; fixed, as the last digits of the products might depend on it
+Maker = Callable[[torch.Generator], Tensor]
+Part = tuple[Tensor, Maker]  # labels, and what makes their rows from what it draws
 
 
 def synthetic_labels(domain: str, counts: list[int], dataset: GzslDataset) -> RowLabels:
@@ -32,25 +38,101 @@ def synthetic_labels(domain: str, counts: list[int], dataset: GzslDataset) -> Ro
     return torch.cat([side.repeat_interleave(count) for side, count in zip(sides, counts, strict=True)])
 
 
-def synthesize(
-    generator: Generator, attributes: ClassAttributes, labels: RowLabels, rng: torch.Generator
-) -> Chunks:
-    """Generate one row of features per label, at most `CHUNK` rows at a time, in the order of the labels.
+def plan_rows(generator: Generator, attributes: ClassAttributes, labels: RowLabels) -> list[Part]:
+    """Return what makes one row of features per label, at most `CHUNK` rows at a time, in their order.
 
     What attributes add to the hidden layer is computed once per class, and the layer is built in place;
-    memory does not depend on the number of rows. `rng` draws the noise on the CPU.
+    memory does not depend on the number of rows. Noise is drawn on the CPU.
     """
     device = generator.hidden_bias.device
     classes, position = labels.unique(return_inverse=True)
     with torch.no_grad():
         attribute_parts = generator.attribute_part(attributes[classes].to(device))
     hidden = torch.empty(min(CHUNK, len(labels)), attribute_parts.shape[1], device=device)
-    for rows in position.split(CHUNK):
+
+    @torch.no_grad()
+    def make(rows: RowLabels, rng: torch.Generator) -> AllFeatures:
         noise = torch.randn(len(rows), generator.noise_size, generator=rng).to(device)
-        with torch.no_grad():
-            parts = torch.index_select(attribute_parts, 0, rows.to(device), out=hidden[: len(rows)])
-            features = generator.from_attribute_part_(parts, noise)
-        yield features.cpu()
+        parts = torch.index_select(attribute_parts, 0, rows.to(device), out=hidden[: len(rows)])
+        return generator.from_attribute_part_(parts, noise).cpu()
+
+    pairs = zip(labels.split(CHUNK), position.split(CHUNK), strict=True)
+    return [(part, partial(make, rows)) for part, rows in pairs]
+
+
+def synthesize(
+    generator: Generator, attributes: ClassAttributes, labels: RowLabels, rng: torch.Generator
+) -> Chunks:
+    """Generate one row of features per label, chunk by chunk; see `plan_rows`."""
+    return (make(rng) for _, make in plan_rows(generator, attributes, labels))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Rows that can be made at any time, always the same: by `parts`, one after the other, from a seed.
+
+    `states` are those of the source of randomness before each part, as far as parts have been made.
+    """
+
+    parts: Sequence[Part]
+    seed: int
+    states: list[Tensor] = field(default_factory=list)
+
+    @cached_property
+    def labels(self) -> RowLabels:
+        """The labels of all rows, in the order in which they are made."""
+        return torch.cat([labels for labels, _ in self.parts])
+
+    def make(self) -> Chunks:
+        """Make all rows, chunk by chunk."""
+        rng = torch.Generator().manual_seed(self.seed)
+        for place, (_, make) in enumerate(self.parts):
+            if place == len(self.states):
+                self.states.append(rng.get_state())
+            yield make(rng)
+
+
+class MadeRows:
+    """A matrix of rows that are made when they are read, as a recipe says, and not kept for long."""
+
+    def __init__(self, recipe: Recipe, feature_size: int) -> None:
+        sizes = torch.tensor([0, *(len(labels) for labels, _ in recipe.parts)])
+        self.shape = torch.Size((int(sizes.sum()), feature_size))
+        self._starts = sizes.cumsum(0)
+        if len(recipe.states) < len(recipe.parts):
+            deque(recipe.make(), maxlen=0)
+
+        @lru_cache(maxsize=WINDOW // CHUNK + 2)
+        def make_part(place: int) -> AllFeatures:
+            rng = torch.Generator()
+            rng.set_state(recipe.states[place])
+            return recipe.parts[place][1](rng)
+
+        self._make_part = make_part
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: RowLabels) -> AllFeatures:
+        found, homes = torch.empty(len(rows), self.shape[1]), self._find_parts(rows)
+        for place in homes.unique().tolist():
+            here = homes == place
+            found[here] = self._make_part(place)[rows[here] - self._starts[place]]
+        return found
+
+    def split_blocks(self, rows: RowLabels) -> list[Tensor]:
+        """Divide ascending rows into those that are made together."""
+        return [*rows.tensor_split(torch.searchsorted(rows, self._starts[1:-1]))]
+
+    def _find_parts(self, rows: RowLabels) -> RowLabels:
+        return torch.searchsorted(self._starts, rows, right=True) - 1
+
+
+def hold(recipe: Recipe, feature_size: int) -> Matrix:
+    """Return the rows of a recipe: in memory, or made again when they are read where they are many."""
+    if is_large(len(recipe.labels), feature_size):
+        return MadeRows(recipe, feature_size)
+    return torch.cat([*recipe.make()])
 
 
 @dataclass(frozen=True)

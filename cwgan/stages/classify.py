@@ -21,11 +21,11 @@ from cwgan.gan.checkpoint import check_same_classes, check_same_split, load_clas
 from cwgan.gan.networks import Generator, SoftmaxClassifier
 from cwgan.gan.shapes import AllTargets
 from cwgan.gan.supervised import Objective, fit
-from cwgan.gan.synthesis import inspect_synthetic, read_synthetic
+from cwgan.gan.synthesis import hold, inspect_synthetic, read_synthetic
 from cwgan.scoring.evaluation import Evaluation, evaluate
 from cwgan.stages.answers import write_answers
 from cwgan.stages.eszsl import fit_eszsl
-from cwgan.stages.generate import make_all_rows
+from cwgan.stages.generate import load_generators, plan_all_rows
 from cwgan.stages.job import CLASSIFIER_FILE, Job, pick_logged, stage_rng
 from cwgan.stages.results import write_results
 from cwgan.stages.saves import check_saves
@@ -43,16 +43,17 @@ class MapRows:
     made: Float[Tensor, "made features"]
 
 
-def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
+def train_classifier(job: Job, source: Path | None) -> Evaluation:
     """Fit the final classifier on real and synthetic rows, score it, and write it, results and predictions.
 
-    Under the final protocol it also writes what the model for users knows.
+    Synthetic rows are those of a file synthetic.h5, or made as they are read: by a checkpoint's GAN or, with
+    None, from predicted means. Under the final protocol it also writes what the model for users knows.
     InputError if the file is of other sizes, classes or split, or cannot be used as the configuration wants.
     """
     check_saves(job.config)
     job = replace(job, config=_fix_epochs(job.config))
-    features, labels = _read_rows(job.config, job.dataset, synthetic_file)
-    classifier, curve = _begin_fit(job.config, job.dataset, features, labels, synthetic_file)
+    features, labels = _read_rows(job, source)
+    classifier, curve = _begin_fit(job.config, job.dataset, features, labels, source)
     tensors = partial(module_tensors, classifier=classifier)
     job.follow("classifier", curve, [], tensors)
     job.save(job.folder / CLASSIFIER_FILE, tensors(), "classifier", job.config.classifier.epochs)
@@ -91,11 +92,11 @@ def read_map_rows(job: Job, synthetic_file: Path) -> list[MapRows]:
 def score_generators(config: Config, dataset: GzslDataset, generators: list[Generator]) -> dict[str, float]:
     """Synthesize, fit a final classifier and score it, all in memory; return scores by their logged names."""
     config = _fix_epochs(config)
-    made_labels, made = make_all_rows(config, dataset, generators)
+    recipe = plan_all_rows(config, dataset, generators)
     replaces = config.classifier.operation == "replace" and not config.generate.merge
     real = dataset.trainval[:0] if replaces else dataset.trainval
-    features = join(View(dataset.features, real), torch.cat([*made]))
-    labels = torch.cat([dataset.labels[real], made_labels])
+    features = join(View(dataset.features, real), hold(recipe, dataset.feature_size))
+    labels = torch.cat([dataset.labels[real], recipe.labels])
     classifier, curve = _begin_fit(config, dataset, features, labels, "synthetic rows")
     deque(curve, maxlen=0)
     return scores_of(_evaluate(config, dataset, classifier), config)
@@ -131,8 +132,20 @@ def _fix_epochs(config: Config) -> Config:
     return config if config.classifier.epochs else override(config, {"classifier.epochs": EPOCHS})
 
 
-def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[Matrix, AllTargets]:
-    """Return the rows to train on: those of a synthetic file, after the real ones where they are merged."""
+def _read_rows(job: Job, source: Path | None) -> tuple[Matrix, AllTargets]:
+    """Return the rows to train on: synthetic ones, after the real ones where they are merged."""
+    config, dataset = job.config, job.dataset
+    if source and source.suffix == ".h5":
+        made, labels = _read_file(config, dataset, source)
+    else:
+        recipe = plan_all_rows(config, dataset, load_generators(job, source))
+        made, labels = hold(recipe, dataset.feature_size), recipe.labels
+    real = dataset.trainval if config.classifier.operation == "merge" else dataset.trainval[:0]
+    return join(View(dataset.features, real), made), torch.cat([dataset.labels[real], labels])
+
+
+def _read_file(config: Config, dataset: GzslDataset, path: Path) -> tuple[Matrix, AllTargets]:
+    """Return the rows of a synthetic file, scaled, and their labels."""
     synthetic = inspect_synthetic(path)
     if "data" in synthetic.info:
         data = synthetic.read_facts("data")
@@ -141,14 +154,11 @@ def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[Matrix
     if synthetic.feature_size != dataset.feature_size:
         allowed = f"{dataset.feature_size}, as in {dataset.source}"
         raise InputError(path, "train/X", f"{synthetic.feature_size} features", allowed)
-    merges = config.classifier.operation == "merge"
-    if merges and synthetic.is_merged:
+    if config.classifier.operation == "merge" and synthetic.is_merged:
         allowed = f"replace: {path} holds the real rows already"
         raise InputError("configuration", "classifier.operation", "merge", allowed)
-    real = dataset.trainval if merges else dataset.trainval[:0]
     made, labels = read_synthetic(synthetic, dataset.class_count)
-    features = join(View(dataset.features, real), View(made, divisor=dataset.divisor))
-    return features, torch.cat([dataset.labels[real], labels])
+    return View(made, divisor=dataset.divisor), labels
 
 
 def _begin_fit(

@@ -11,13 +11,15 @@ import torch
 from cwgan.command_line import to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.matrix import is_large
 from cwgan.files import written_whole
 from cwgan.gan import synthesis
-from cwgan.gan.checkpoint import describe
-from cwgan.gan.mean_correction import find_shifts, move, predict_means, transfer_spread
+from cwgan.gan.checkpoint import describe, read_facts
+from cwgan.gan.mean_correction import find_shifts, move, plan_spread, predict_means
 from cwgan.gan.networks import Generator
-from cwgan.gan.shapes import AllFeatures, Chunks, RowLabels
-from cwgan.gan.snapshots import load_snapshots, synthesize_from
+from cwgan.gan.shapes import AllFeatures, RowLabels
+from cwgan.gan.snapshots import load_snapshots, plan_rows_of
+from cwgan.gan.synthesis import Recipe
 from cwgan.stages.job import SYNTHETIC_FILE, Job, stage_rng
 from cwgan.stages.needs import check_rows
 
@@ -29,13 +31,11 @@ def generate(job: Job, gan_file: Path | None) -> tuple[Path, list[Generator]]:
     InputError if the GAN is for other sizes or classes; it may lack the last classes of the data set.
     """
     dataset, options, path = job.dataset, job.config.generate, job.folder / SYNTHETIC_FILE
-    generators, architecture = list[Generator](), "no generator: predicted class means"
+    generators, architecture = load_generators(job, gan_file), "no generator: predicted class means"
     if gan_file:
-        checkpoint = job.load(gan_file, fewer_classes=True)
-        generators = load_snapshots(checkpoint)
         weights = b"".join(each.detach().cpu().numpy().tobytes() for each in generators[-1].parameters())
         fingerprint = hashlib.sha256(weights).hexdigest()[:16]
-        architecture = f"generator {fingerprint}, epoch {checkpoint.facts['epoch']}"
+        architecture = f"generator {fingerprint}, epoch {read_facts(gan_file)['epoch']}"
     info = {
         "dataset": dataset.name,
         "domain": options.domain,
@@ -47,34 +47,47 @@ def generate(job: Job, gan_file: Path | None) -> tuple[Path, list[Generator]]:
         "config": json.dumps(to_dict(job.config)),
         "data": json.dumps(describe(dataset)),
     }
-    labels, chunks = make_all_rows(job.config, dataset, generators)
+    recipe = plan_all_rows(job.config, dataset, generators)
     real_rows = dataset.trainval if options.merge else dataset.trainval[:0]
-    synthesis.write_synthetic(path, dataset, labels, chunks, info, real_rows)
+    synthesis.write_synthetic(path, dataset, recipe.labels, recipe.make(), info, real_rows)
     if options.npy:
-        _export_npy(job, labels, len(real_rows))
+        _export_npy(job, recipe.labels, len(real_rows))
     return path, generators
 
 
-def make_all_rows(
-    config: Config, dataset: GzslDataset, generators: Sequence[Generator]
-) -> tuple[RowLabels, Chunks]:
-    """Return the labels of all synthetic rows, and the rows by chunks, moved to predicted means if wanted."""
+def load_generators(job: Job, gan_file: Path | None) -> list[Generator]:
+    """Return all generators of a GAN's checkpoint, the newest last; none where there is no checkpoint."""
+    return load_snapshots(job.load(gan_file, fewer_classes=True)) if gan_file else []
+
+
+def fits_in_file(config: Config, dataset: GzslDataset) -> bool:
+    """Return whether synthetic rows are few enough to be written into a file, or are wanted there anyhow."""
     options = config.generate
+    rows = len(synthesis.synthetic_labels(options.domain, options.counts, dataset))
+    size = 4 * rows * (dataset.feature_size + dataset.attribute_size)
+    return options.merge or options.npy or size <= 1e9 * options.largest_file
+
+
+def plan_all_rows(config: Config, dataset: GzslDataset, generators: Sequence[Generator]) -> Recipe:
+    """Return how all synthetic rows are made, and moved to predicted means if wanted.
+
+    More rows than are held in memory are made in a random order: whoever reads on learns all classes at once.
+    """
+    options, seed = config.generate, stage_rng(config.seed, "generate").initial_seed()
     check_rows(config, dataset)
     wanted = synthesis.synthetic_labels(options.domain, options.counts, dataset)
-
-    def make() -> tuple[RowLabels, Chunks]:
-        return synthesize_from(generators, dataset.attributes, wanted, stage_rng(config.seed, "generate"))
-
-    if options.source != "means" and not options.mean_correction:
-        return make()
+    if is_large(len(wanted), dataset.feature_size):
+        wanted = wanted[torch.randperm(len(wanted), generator=stage_rng(config.seed, "order"))]
+    if options.source != "means":
+        recipe = Recipe(plan_rows_of(generators, dataset.attributes, wanted), seed)
+        if not options.mean_correction:
+            return recipe
     real = dataset.features, dataset.labels, dataset.trainval
     means = predict_means(*real, dataset.attributes, options.mean_ridge)
     if options.source == "means":
-        return wanted, transfer_spread(*real, means, wanted, stage_rng(config.seed, "generate"))
-    labels, chunks = make()
-    shifts = options.mean_correction * find_shifts(means, labels, make()[1])
-    return labels, move(labels, chunks, shifts)
+        return Recipe(plan_spread(*real, means, wanted), seed)
+    shifts = options.mean_correction * find_shifts(means, recipe.labels, recipe.make())
+    return Recipe(move(recipe.parts, shifts), seed, recipe.states)
 
 
 def make_rows(job: Job, generator: Generator, labels: RowLabels, purpose: str) -> AllFeatures:

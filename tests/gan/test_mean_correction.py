@@ -69,7 +69,9 @@ def test_rows_moved_all_the_way_have_the_means_wanted_and_keep_their_spread(rng:
     means = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
     shifts = find_shifts(means, labels, iter(rows.split(7)))
     assert shifts[2].tolist() == [0, 0, 0]
-    moved = torch.cat(list(move(labels, iter(rows.split(7)), shifts)))
+    pairs = zip(labels.split(7), rows.split(7), strict=True)
+    parts = [(part, lambda rng, chunk=chunk: chunk) for part, chunk in pairs]
+    moved = torch.cat([make(torch.Generator()) for _, make in move(parts, shifts)])
     for label in (0, 1):
         torch.testing.assert_close(moved[labels == label].mean(0), means[label])
         torch.testing.assert_close(moved[labels == label].std(0), rows[labels == label].std(0))

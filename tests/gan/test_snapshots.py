@@ -6,10 +6,12 @@ import torch
 from cwgan.command_line import to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.matrix import View, shuffle
+from cwgan.gan import synthesis
 from cwgan.gan.checkpoint import load_checkpoint, module_tensors, save_checkpoint
 from cwgan.gan.networks import Generator
-from cwgan.gan.snapshots import load_snapshots, snapshot_epochs, synthesize_from
-from cwgan.gan.synthesis import synthesize
+from cwgan.gan.snapshots import load_snapshots, plan_rows_of, snapshot_epochs
+from cwgan.gan.synthesis import MadeRows, Recipe, synthesize
 from cwgan.gan_config import GanConfig
 
 
@@ -25,8 +27,8 @@ def constant(value: float, attribute_size: int = 2, feature_size: int = 4) -> Ge
 
 def test_every_generator_makes_an_equal_part_of_every_class() -> None:
     labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
-    order, chunks = synthesize_from([constant(1), constant(2)], torch.eye(2), labels, torch.Generator())
-    made = torch.cat(list(chunks))[:, 0]
+    recipe = Recipe(plan_rows_of([constant(1), constant(2)], torch.eye(2), labels), 0)
+    order, made = recipe.labels, torch.cat([*recipe.make()])[:, 0]
     assert sorted(zip(order.tolist(), made.tolist(), strict=True)) == [
         (0, 1),
         (0, 1),
@@ -41,18 +43,17 @@ def test_every_generator_makes_an_equal_part_of_every_class() -> None:
 
 def test_one_generator_makes_what_it_makes_alone(rng: torch.Generator) -> None:
     generator, labels = Generator(2, 2, 3, 4, 0.2, rng), torch.tensor([0, 1, 1])
-    order, chunks = synthesize_from([generator], torch.eye(2), labels, torch.Generator().manual_seed(3))
+    recipe = Recipe(plan_rows_of([generator], torch.eye(2), labels), 3)
     alone = torch.cat(list(synthesize(generator, torch.eye(2), labels, torch.Generator().manual_seed(3))))
-    assert torch.equal(order, labels)
-    assert torch.equal(torch.cat(list(chunks)), alone)
+    assert torch.equal(recipe.labels, labels)
+    assert torch.equal(torch.cat([*recipe.make()]), alone)
 
 
 def test_fewer_rows_than_generators_are_made_by_the_first_ones() -> None:
-    order, chunks = synthesize_from(
-        [constant(1), constant(2), constant(3)], torch.eye(2), torch.tensor([0, 1]), torch.Generator()
-    )
-    assert order.tolist() == [0, 1]
-    assert torch.cat(list(chunks))[:, 0].tolist() == [1, 2]
+    generators = [constant(1), constant(2), constant(3)]
+    recipe = Recipe(plan_rows_of(generators, torch.eye(2), torch.tensor([0, 1])), 0)
+    assert recipe.labels.tolist() == [0, 1]
+    assert torch.cat([*recipe.make()])[:, 0].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -82,3 +83,18 @@ def test_a_checkpoint_gives_its_snapshots_oldest_first_and_the_newest_generator_
     save_checkpoint(tmp_path / "gan.safetensors", tensors, "gan", 3, to_dict(Config()), numbers)
     generators = load_snapshots(load_checkpoint(tmp_path / "gan.safetensors"))
     assert [generator.output_bias[0].item() for generator in generators] == [1, 2, 3]
+
+
+def test_rows_that_are_made_as_they_are_read_are_those_of_the_file(
+    rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generators = [Generator(2, 2, 3, 4, 0.2, rng) for _ in range(2)]
+    monkeypatch.setattr(synthesis, "CHUNK", 8)
+    recipe = Recipe(plan_rows_of(generators, torch.eye(2), torch.arange(2).repeat_interleave(21)), 3)
+    whole, made = torch.cat([*recipe.make()]), MadeRows(Recipe(recipe.parts, 3), 4)
+    order = shuffle(View(made), torch.arange(42), rng)
+    assert sorted(order.tolist()) == list(range(42))
+    for rows in order.split(5):
+        assert torch.equal(made[rows], whole[rows])
+    assert [len(block) for block in made.split_blocks(torch.arange(42))] == [8, 8, 5, 8, 8, 5]
+    assert [len(block) for block in made.split_blocks(torch.arange(1, 42, 2))] == [4, 4, 2, 4, 4, 3]

@@ -14,7 +14,9 @@ import torch
 from make_data import SEEN, UNSEEN, rows_of, write_xlsa17, xlsa17_arrays
 
 from cwgan.command_line import from_dict, override, to_dict
-from cwgan.config import SCORES, ClassifierConfig, Config, DataConfig, GenerateConfig
+from cwgan.config import HIT_SCORES, ClassifierConfig, Config, DataConfig, GenerateConfig
+from cwgan.config import SCORES as ALL_SCORES
+from cwgan.data import matrix
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import load_numbers
@@ -29,6 +31,7 @@ from cwgan.gan_config import GanConfig, MonitorConfig, RegressorConfig
 from cwgan.scoring.evaluation import evaluate
 from cwgan.stages import job as stage_job
 from cwgan.stages.classify import (
+    _read_rows,
     evaluate_classifier,
     read_map_rows,
     score_generators,
@@ -36,10 +39,11 @@ from cwgan.stages.classify import (
     train_classifier,
 )
 from cwgan.stages.generate import generate
-from cwgan.stages.job import GAN_FILE, Job, load_data, read_config, stage_rng
+from cwgan.stages.job import ANSWERS_FILE, CLASSIFIER_FILE, GAN_FILE, Job, load_data, read_config, stage_rng
 from cwgan.stages.results import write_results
 from cwgan.stages.train import train
 
+SCORES = [name for name in ALL_SCORES if name not in HIT_SCORES]
 TINY = Config(
     monitor=MonitorConfig(epochs=1),
     regressor=RegressorConfig(epochs=1),
@@ -468,3 +472,26 @@ def test_the_cycle_term_of_an_old_checkpoint_has_its_new_name(numbers: GzslDatas
         config["gan"]["legacy_cycle"] = old
         save_checkpoint(tmp_path / "old.safetensors", {"a": torch.zeros(1)}, "gan", 1, config, numbers)
         assert from_dict(read_config(tmp_path / "old.safetensors")).gan.cycle_error == new
+
+
+@pytest.mark.parametrize("source", ["gan", "means"])
+def test_rows_without_a_file_are_those_of_the_file_and_train_to_the_same_bits(
+    source: str, tmp_path: Path, gan_file: Path, numbers: GzslDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"generate.source": source, "generate.mean_correction": 1, "generate.counts": [60]}
+    config, dataset = override(TINY, changes), scale(numbers, "overall", 0.0)
+    checkpoint = gan_file if source == "gan" else None
+    job, written = Job(config, dataset, tmp_path, ignore), []
+    for place in (generate(job, checkpoint)[0], checkpoint):
+        train_classifier(job, place)
+        written.append([(tmp_path / name).read_bytes() for name in (CLASSIFIER_FILE, ANSWERS_FILE)])
+    assert written[0] == written[1]
+    monkeypatch.setattr(matrix, "LARGE", 0)
+    (stored, labels), (made, others) = (
+        _read_rows(job, at) for at in (generate(job, checkpoint)[0], checkpoint)
+    )
+    everything = torch.arange(len(labels))
+    assert torch.equal(stored[everything], made[everything])
+    assert torch.equal(labels, others)
+    assert labels[-100:].unique().numel() > 10, "many rows are made in a random order of classes"
+    train_classifier(job, checkpoint)
