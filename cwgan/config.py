@@ -17,8 +17,8 @@ BUILT_IN = "numbers"  # the data set that needs no files
 LARGEST = 2**63 - 1  # that PyTorch takes as a seed
 HEADLINE = ("S", "U", "H", "T1")
 RAW = ("raw_S", "raw_U", "raw_H")  # with a bias of 0
-HITS = (1, 2, 5, 10, 20)  # among so many best answers the right one is looked for
-HIT_SCORES = (*(f"hit_at_{count}" for count in HITS), *(f"T{count}" for count in HITS[1:]))
+HITS = ("hit_at_1", "hit_at_2", "hit_at_5", "hit_at_10", "hit_at_20")
+HIT_SCORES = (*HITS, "T2", "T5", "T10", "T20")  # where there are very many unseen classes
 SCORES = (*HEADLINE, "AUSUC", *RAW, "gamma", "leak_seen_to_unseen", "leak_unseen_to_seen", *HIT_SCORES)
 """All are fractions but gamma. Those of validation classes are logged with the prefix val_."""
 

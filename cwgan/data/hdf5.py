@@ -17,7 +17,8 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset, binarize
-from cwgan.data.matrix import MappedRows, Matrix, fingerprint_rows, is_large
+from cwgan.data.mapped import MappedRows, fingerprint_rows
+from cwgan.data.matrix import Matrix, is_large
 from cwgan.data.xlsa17 import load_attributes, to_float32, to_zero_based
 from cwgan.errors import InputError
 from cwgan.files import create_hdf5, dataset_of, fingerprint, open_hdf5, written_whole

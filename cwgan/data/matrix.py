@@ -1,29 +1,19 @@
-"""Features that are read by rows: in memory or on disk, scaled as they are read, shared by all views of them.
+"""Features that are read by rows, wherever they lie: scaled as they are read, and shared by all views of them.
 
 A tensor is such a matrix too: whoever writes `matrix[rows]` takes any of them.
 """
 
-import mmap
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
-from cwgan.errors import WriteError
-from cwgan.files import fingerprint, written_whole
-
 LARGE = 2**31  # bytes of features that are read into memory
 CHUNK = 4096  # rows read at a time where all are looked at
-RELEASE = 2**28  # bytes read from a mapped file, after which its pages are given back to the system
-BLOCK = 16  # rows that lie side by side on disk and are read together
 WINDOW = 2**16  # rows of many blocks, within which single rows are shuffled
 
 
@@ -42,66 +32,6 @@ class Stored(Matrix, Protocol):
     """A matrix that is not in memory; some rows are read together more quickly than one by one."""
 
     def split_blocks(self, rows: Int64[Tensor, " chosen"]) -> list[Tensor]: ...
-
-
-class MappedRows:
-    """Matrices of a file, one below the other, mapped into memory and read where they lie.
-
-    `places` are the offset in bytes, the number of rows and the type of each; all have `width` columns. What
-    has been read does not stay: the process never holds more than `RELEASE` bytes of the file.
-    """
-
-    def __init__(self, path: Path, width: int, places: Sequence[tuple[int, int, np.dtype]]) -> None:
-        self._file = np.memmap(path, mode="r")
-        self._parts = [
-            np.ndarray((rows, width), kind, self._file.data, offset) for offset, rows, kind in places if rows
-        ]
-        self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
-        self._read = 0  # bytes
-        self.shape = torch.Size((int(self._starts[-1]), width))
-        self.path = path
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @cached_property
-    def scan(self) -> dict[str, np.ndarray]:
-        """16 bytes that stand for each row, as `prints`, and the rows that are not finite, as `bad`.
-
-        They are kept beside the file, if that can be written, for as long as its size, time, start and end
-        stay the same.
-        """
-        kept, facts = self.path.with_name(f"{self.path.name}.scan.npz"), self.path.stat()
-        ends = fingerprint(self._file[: 2**20]) + fingerprint(self._file[-(2**20) :])
-        stamp = np.frombuffer(f"{facts.st_size} {facts.st_mtime_ns} ".encode() + ends, np.uint8)
-        with suppress(OSError, ValueError, KeyError, BadZipFile), np.load(kept) as found:
-            if np.array_equal(found["stamp"], stamp) and len(found["prints"]) == len(self):
-                return {"prints": found["prints"], "bad": found["bad"]}
-        prints, bad = np.empty((len(self), 16), np.uint8), []
-        for rows, chunk in in_chunks(self, torch.arange(len(self))):
-            prints[rows.numpy()] = [[*fingerprint(row)] for row in chunk.numpy()]
-            bad.append(_find_bad_here(rows, chunk))
-        found = {"prints": prints, "bad": torch.cat(bad).numpy()}
-        with suppress(WriteError), written_whole(kept) as path, open(path, "wb") as file:
-            np.savez(file, stamp=stamp, **found)
-        return found
-
-    def split_blocks(self, rows: Int64[Tensor, " chosen"]) -> list[Tensor]:
-        """Divide rows into those that are read together."""
-        return [*rows.split(BLOCK)]
-
-    def __getitem__(self, rows: Tensor) -> Float32[Tensor, "chosen features"]:
-        wanted, out = rows.numpy(), np.empty((len(rows), self.shape[1]), np.float32)
-        homes = np.searchsorted(self._starts, wanted, side="right") - 1
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes an infinity, which is refused
-            for place in np.unique(homes).tolist():
-                here = homes == place
-                out[here] = self._parts[place][wanted[here] - self._starts[place]]
-        self._read += out.nbytes
-        if self._read > RELEASE:
-            self._file._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
-            self._read = 0
-        return torch.from_numpy(out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,33 +131,6 @@ def sum_classes(
     for chunk, place in zip(rows.split(CHUNK), places.split(CHUNK), strict=True):
         sums.index_add_(0, place, matrix[chunk].double())
     return sums
-
-
-def fingerprint_rows(matrix: Matrix) -> list[bytes]:
-    """Return 16 bytes for each row, of its content as the files have it."""
-    if isinstance(matrix, View):
-        prints = fingerprint_rows(matrix.base)
-        return prints if matrix.index is None else [prints[row] for row in matrix.index.tolist()]
-    if isinstance(matrix, MappedRows):
-        return [bytes(row) for row in matrix.scan["prints"]]
-    return [
-        fingerprint(row) for _, chunk in in_chunks(matrix, torch.arange(len(matrix))) for row in chunk.numpy()
-    ]
-
-
-def find_bad(matrix: Matrix, rows: Int64[Tensor, " chosen"]) -> Int64[Tensor, " bad"]:
-    """Return those of some rows that hold NaN or infinity in the files."""
-    if isinstance(matrix, View):
-        wanted = rows if matrix.index is None else matrix.index[rows]
-        return rows[torch.isin(wanted, find_bad(matrix.base, wanted))]
-    if isinstance(matrix, MappedRows):
-        return rows[torch.isin(rows, torch.from_numpy(matrix.scan["bad"]))]
-    return torch.cat([rows[:0], *(_find_bad_here(*chunk) for chunk in in_chunks(matrix, rows))])
-
-
-def _find_bad_here(rows: Tensor, values: Tensor) -> Tensor:
-    # A sum needs no mask in memory, but also overflows where finite values pass 1e38.
-    return rows[:0] if torch.isfinite(values.sum()) else rows[~torch.isfinite(values).all(dim=1)]
 
 
 def shuffle(matrix: Matrix, rows: Int64[Tensor, " chosen"], rng: torch.Generator) -> Int64[Tensor, " chosen"]:

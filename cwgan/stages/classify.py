@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cwgan.command_line import override
-from cwgan.config import HEADLINE, HIT_SCORES, HITS, RAW, SCORES, Config
+from cwgan.config import HEADLINE, HITS, RAW, SCORES, Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.matrix import Matrix, View, join
 from cwgan.data.views import hold_out
@@ -122,7 +122,7 @@ def pick(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
 def pick_headline(scores: Mapping[str, float], config: Config) -> dict[str, float]:
     """Return what a person wants to see: `metrics`, or S, U, H, T1, AUSUC, raw H with a bias, and hits."""
     has_bias = any(pick(scores, ["gamma"]).values())
-    shown = (*HEADLINE, "AUSUC", *["raw_H"] * has_bias, *HIT_SCORES[: len(HITS)])
+    shown = (*HEADLINE, "AUSUC", *["raw_H"] * has_bias, *HITS)
     wanted = [name for name in SCORES if name != "gamma"] if config.metrics else shown
     return pick(pick_logged(scores, config), wanted)
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from cwgan.data import matrix
+from cwgan.data import mapped, matrix
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import load_hdf5, save_hdf5
-from cwgan.data.matrix import MappedRows, Stack, View, is_in_memory, join, shuffle
+from cwgan.data.mapped import MappedRows
+from cwgan.data.matrix import Stack, View, is_in_memory, join, shuffle
 from cwgan.data.scaling import scale
 from cwgan.data.views import make_validation_view
 from cwgan.errors import InputError
@@ -92,7 +93,7 @@ def test_rows_on_disk_are_shuffled_by_blocks_and_within_windows(tmp_path: Path, 
 
 
 def test_pages_of_the_file_are_given_back(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(matrix, "RELEASE", 100)
+    monkeypatch.setattr(mapped, "RELEASE", 100)
     (tmp_path / "rows").write_bytes(np.arange(1000, dtype=np.float32).tobytes())
     rows = MappedRows(
         tmp_path / "rows", 2, [(0, 300, np.dtype(np.float32)), (2400, 200, np.dtype(np.float32))]
