@@ -1,4 +1,4 @@
-"""Features that are read by rows, wherever they lie: scaled as they are read, and shared by all views of them.
+"""Features that are read by rows, wherever they lie: scaled when they are read, shared by all views of them.
 
 A tensor is such a matrix too: whoever writes `matrix[rows]` takes any of them.
 """
