@@ -172,6 +172,6 @@ class Config(Section):
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             allowed = "auto, cpu, cuda, or one of several GPUs, as cuda:1"
             raise InputError("configuration", "device", repr(self.device), allowed)
-        for name in set(self.metrics) - {*SCORES}:
+        for name in [name for name in self.metrics if name not in SCORES]:
             (close,) = difflib.get_close_matches(name, SCORES, 1, cutoff=0)
             raise InputError("configuration", "metrics", repr(name), f"{', '.join(SCORES)}; nearest: {close}")
