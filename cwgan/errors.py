@@ -62,11 +62,12 @@ class _Undisturbed:
     def __enter__(self) -> None:
         self.is_entered = True
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.is_entered = False
         if self.has_heard:
             self.has_heard = False
-            raise KeyboardInterrupt
+            if not error:  # which would leave the work half done
+                raise KeyboardInterrupt
 
 
 undisturbed = _Undisturbed()

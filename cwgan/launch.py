@@ -13,6 +13,7 @@ from cwgan.command_line import Arguments, Command, parse
 from cwgan.errors import InputError, interruptible
 
 RESUME = {"resume": "id of an interrupted run of this command, which goes on where it was"}
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # which it sets in the environment of all that it starts
 WAYS = "python -m entrypoints.{} --resume={}", "mlflow run . --env-manager local -e {} -P resume={}"
 
 
@@ -21,12 +22,17 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
 
     With `command.opens_run` its work gets an open MLflow run, the configuration, and the local files of the
     references; else the parsed flags and a temporary folder. Without `argv` the program's own flags count.
+    Of the processes that `torchrun` starts, this is the work of the first; the others help it to train.
     """
+    if os.environ.get("RANK", "0") != "0" and TORCHRUN in os.environ:
+        return _help()
     flags = sys.argv[1:] if argv is None else argv
     try:
         with interruptible():
             # Parsed before the slow imports: --help and a misspelt flag answer at once.
             arguments = parse(command, flags)
+            if TORCHRUN in os.environ and not ("gan" in command.sections and "resume" in command.references):
+                raise InputError("torchrun", "command", command.name, "main, ablation or train_gan")
             # Asks for huge pages, see docs/performance.md; PyTorch looks only once.
             os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
             # OpenMP's threads spin 300000 times before they sleep, which costs others their cores.
@@ -50,14 +56,14 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
 
 def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
     gc.disable()  # a ninth of the time: the imports below make millions of objects, which all stay
-    from cwgan import tracking
+    from cwgan import ranks, tracking
     from cwgan.experiment import resume
     from cwgan.machine import memory_counted
     from cwgan.stages.job import read_config
 
     module, _, function = command.work.partition(":")
     work: Any = getattr(import_module(module), function)
-    with memory_counted(), tracking.session() as scratch:
+    with memory_counted(), ranks.joined(), tracking.session() as scratch:
         gc.freeze()
         gc.enable()
         if not command.opens_run:
@@ -82,6 +88,23 @@ def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
         with _told_how_to_resume(command, opened, way) as run:
             work(run, config, files)
         print(f"{command.name} run {run.run_id} in {tracking.store_uri()}")
+
+
+def _help() -> int:
+    """Help the first process with every GAN that it trains; return 1 if one of the processes is gone."""
+    from cwgan import ranks
+    from cwgan.machine import memory_counted
+    from cwgan.stages.helping import help_train
+
+    try:
+        with memory_counted(), ranks.joined():
+            help_train()
+    except (ConnectionError, FloatingPointError):  # whoever is gone, or the first process, says why
+        return 1
+    except (InputError, OSError, MemoryError) as error:
+        print(f"error: process {os.environ['RANK']}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What a run asks of the machine: threads, the precision of matrix products, the device, and memory."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import torch
 
 from cwgan.errors import InputError, first_line
+from cwgan.ranks import count
 
 PRECISIONS = {"float32": "highest", "bfloat16": "medium"}
 
@@ -39,9 +41,14 @@ def memory_counted() -> Iterator[None]:
 def find_device(name: str) -> torch.device:
     """Return the device: "cpu", "cuda", "cuda:1" and so on, or "auto", a GPU if any.
 
-    InputError for a GPU that PyTorch does not see. A GPU given by number becomes the current one.
+    InputError for a GPU that PyTorch does not see. A GPU given by number becomes the current one. Of several
+    processes that torchrun started on a machine, each takes the GPU of its number.
     """
     gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if count() > 1 and gpus and name != "cpu":
+        if name not in ("auto", "cuda"):
+            raise InputError("configuration", "device", name, "auto, cpu or cuda, as each process takes one")
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     if name == "cpu" or (name == "auto" and not gpus):
         return torch.device("cpu")
     if name in gpus:

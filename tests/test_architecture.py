@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENTRY_POINTS = sorted({path.stem for path in (ROOT / "entrypoints").glob("*.py")} - {"__init__"})
 FLOORS = (
     {"cwgan", "config", "options", "command_line", "layers", "errors", "files", "pages", "progress"}
-    | {"machine", "photo_config", "gan_config"},
+    | {"machine", "ranks", "photo_config", "gan_config"},
     {"data", "images"},
     {"gan"},
     {"scoring"},

@@ -19,6 +19,7 @@ from cwgan.gan.networks import Generator
 from cwgan.gan.players import CPU, Gan
 from cwgan.gan.shapes import Attributes, ClassAttributes, Features, Noise, Rows, Scalar
 from cwgan.gan_config import GanConfig
+from cwgan.ranks import average, count, take_share
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
 
     Between two calls the GAN can be saved, and goes on bit for bit. `gan.epoch` counts an epoch once the next
     step is asked for: if the caller is interrupted before that, a resumed training gives that epoch again. A
-    signal interrupts between steps. FloatingPointError at a step with a term that is not finite; on a GPU, at
+    signal interrupts between steps. With several processes each takes its share of every batch, see
+    `cwgan.ranks`; on GPUs there is no graph then. FloatingPointError at a step with a term that is not finite; on a GPU, at
     the epoch's end.
     """
     config, scored = gan.config, scored_epochs(gan.config)
@@ -113,7 +115,8 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
                 means[name].lerp_(value, 1 / count)
         return {**means, **generator_step(gan, data, batches[-1])}
 
-    step = StepGraph(take_step, gan.rng) if gan.rng.device.type == "cuda" else take_step
+    has_graph = gan.rng.device.type == "cuda" and count() == 1
+    step = StepGraph(take_step, gan.rng) if has_graph else take_step
     while gan.epoch < config.epochs:
         number = gan.epoch + 1
         critic_lr = config.critic_lr / (1 + config.critic_lr_decay * gan.epoch)
@@ -149,10 +152,14 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
 
 def critic_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:
     """Take one step of the critic on real rows and as many fakes of the same classes; return its terms."""
+    noise = take_share(_draw_noise(gan, len(rows), gan.rng))
+    mixing = len(rows), data.features.shape[1], gan.config.penalty_mixing, gan.rng
+    mix = take_share(losses.mixing_weights(*mixing))
+    rows = take_share(rows)
     real, attributes = data.features[rows], data.attributes[data.labels[rows]]
-    fake = gan.generator(attributes, _draw_noise(gan, len(rows), gan.rng))
-    mix = losses.mixing_weights(len(real), real.shape[1], gan.config.penalty_mixing, gan.rng)
+    fake = gan.generator(attributes, noise)
     terms = critic_backward(gan.critic, real, fake, attributes, mix, gan.config.penalty_weight)
+    terms = average(gan.critic, terms)
     gan.critic_optimizer.step()
     return terms
 
@@ -160,13 +167,15 @@ def critic_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:
 def generator_step(gan: Gan, data: SeenRows, rows: Rows) -> dict[str, Tensor]:
     """Take one step of the generator on the classes of some rows; return its terms."""
     labels = data.labels[rows]
-    attributes, noise = _draw_inputs(gan, data, labels, gan.rng)
+    inputs = _draw_inputs(gan, data, labels, gan.rng)
+    labels, attributes, noise = map(take_share, (labels, *inputs))
     hidden = gan.generator.attribute_part(attributes)
     fake = gan.generator.from_attribute_part_(hidden, noise)
     # Autograd sees the terms only as functions of the fake features.
     terms = _find_generator_terms(gan, data, fake.requires_grad_(), attributes, labels)
     (gradient,) = torch.autograd.grad(terms["generator"], fake)
     generator_backward(gan.generator, attributes, noise, hidden, fake, gradient)
+    terms = average(gan.generator, terms)
     gan.generator_optimizer.step()
     return terms
 

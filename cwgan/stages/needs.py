@@ -6,6 +6,7 @@ from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.gan.training import count_epoch_steps
+from cwgan.gan_config import GanConfig
 from cwgan.machine import find_device, free_memory
 
 FEW_STEPS = 100  # of the generator; the presets take 300 and more
@@ -39,6 +40,21 @@ def check_rows(config: Config, dataset: GzslDataset) -> None:
     made = sum(classes * count for classes, count in zip(sides, config.generate.counts, strict=True))
     size = (made + len(dataset.trainval)) * (NUMBER * dataset.feature_size + 3 * INDEX)
     _check(f"generate.counts {config.generate.counts}", f"{made} synthetic rows", size, free_memory())
+
+
+def check_shares(gan: GanConfig, rows: int, processes: int) -> None:
+    """Refuse batches that several processes cannot divide, and a term that is no mean over a batch.
+
+    `rows` is how many the GAN learns from.
+    """
+    size = min(gan.batch_size, rows)
+    for batch in (size, rows % size if gan.epoch_steps < 0 else 0):
+        if batch % processes:
+            allowed = f"what the {processes} processes can divide: gan.batch_size is shared by all"
+            raise InputError("configuration", "gan.batch_size", f"a batch of {batch} rows", allowed)
+    if processes > 1 and gan.cycle_error == "legacy" and (gan.cycle_weight or gan.unseen_cycle_weight):
+        allowed = "relative or squared with several processes, as legacy is no mean over rows"
+        raise InputError("configuration", "gan.cycle_error", "legacy", allowed)
 
 
 def _check(settings: str, what: str, needed: int, free: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cwgan import ranks
 from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
@@ -26,7 +27,7 @@ from cwgan.scoring.diagnostics import class_distances
 from cwgan.stages.classify import score_generators
 from cwgan.stages.generate import make_rows
 from cwgan.stages.job import GAN_FILE, PRETRAINED_FILE, Job, stage_rng
-from cwgan.stages.needs import check_gan
+from cwgan.stages.needs import check_gan, check_shares
 from cwgan.stages.resume import ResumePoints, find_start
 from cwgan.stages.saves import check_saves
 
@@ -50,6 +51,7 @@ def train(job: Job, pretrained: Path | None = None) -> Path | None:
     config = job.config
     if config.gan.train:
         check_gan(config, job.dataset)
+        check_shares(config.gan, len(take_seen_rows(job).rows), ranks.count())
     check_saves(config)
     start = find_start(job) if job.is_resumed else None
     source = start or (job.load(pretrained) if pretrained else None)
@@ -74,7 +76,9 @@ def train(job: Job, pretrained: Path | None = None) -> Path | None:
         job.save(job.folder / PRETRAINED_FILE, tensors, "pretrained", config.monitor.epochs, histories)
     if not config.gan.train:
         return None
-    gan = begin_gan(job, start or job.load(job.folder / PRETRAINED_FILE))
+    source = start or job.load(job.folder / PRETRAINED_FILE)
+    gan = begin_gan(job, source)
+    ranks.tell((config, source))  # `cwgan.stages.helping` hears it
     history = histories.setdefault("gan", [])
     points = ResumePoints(job, gan, histories)
     try:
