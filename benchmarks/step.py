@@ -49,20 +49,24 @@ class Concatenated(nn.Sequential):
 class UsualStep:
     """The reference: autograd on the definition of the losses, and Adam as it comes."""
 
-    def __init__(self, features: int, attributes: int, classes: int) -> None:
-        hidden, rng = nn.Linear(2 * attributes, HIDDEN), torch.Generator().manual_seed(0)
-        self.generator = Concatenated(hidden, nn.LeakyReLU(0.2), nn.Linear(HIDDEN, features), nn.ReLU())
-        hidden = nn.Linear(features + attributes, HIDDEN)
-        self.critic = Concatenated(hidden, nn.LeakyReLU(0.2), nn.Linear(HIDDEN, 1))
-        self.regressor = nn.Linear(features, attributes).requires_grad_(False)
-        self.monitor = freeze(SoftmaxClassifier(features, torch.arange(classes), rng))
+    def __init__(
+        self, features: int, attributes: int, classes: int, units: int = HIDDEN, device: str = "cpu"
+    ) -> None:
+        hidden, rng = nn.Linear(2 * attributes, units), torch.Generator().manual_seed(0)
+        output = nn.Linear(units, features)
+        self.generator = Concatenated(hidden, nn.LeakyReLU(0.2), output, nn.ReLU()).to(device)
+        hidden = nn.Linear(features + attributes, units)
+        self.critic = Concatenated(hidden, nn.LeakyReLU(0.2), nn.Linear(units, 1)).to(device)
+        self.regressor = nn.Linear(features, attributes).requires_grad_(False).to(device)
+        self.monitor = freeze(SoftmaxClassifier(features, torch.arange(classes), rng)).to(device)
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), 1e-4, betas=(0.5, 0.999))
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), 1e-4, betas=(0.5, 0.999))
 
     def critic_step(self, real: Tensor, attributes: Tensor) -> None:
         self.critic.requires_grad_().zero_grad()
         fake = self.generator(attributes, torch.randn_like(attributes)).detach()
-        terms = losses.critic_loss(self.critic, real, fake, attributes, torch.rand(len(real), 1), 10.0)
+        mix = torch.rand(len(real), 1, device=real.device)
+        terms = losses.critic_loss(self.critic, real, fake, attributes, mix, 10.0)
         (-terms["wasserstein"]).backward()  # one call per term, as in public code
         (10.0 * terms["gradient_penalty"]).backward()
         self.critic_optimizer.step()
@@ -78,7 +82,12 @@ class UsualStep:
 
 
 def least_seconds(
-    features: int, attributes: int, flops_per_second: float, bytes_per_second: float
+    features: int,
+    attributes: int,
+    flops_per_second: float,
+    bytes_per_second: float,
+    batch: int = BATCH,
+    units: int = HIDDEN,
 ) -> dict[str, float]:
     """Return the bound of both steps: the products that cannot be avoided, and Adam's traffic.
 
@@ -88,12 +97,12 @@ def least_seconds(
     gradients (2F + 2A), and attributes x features twice for the regressor there and back. Adam reads weight,
     gradient and two moments and writes weight and moments: seven numbers of four bytes per parameter.
     """
-    wide, narrow = 2 * BATCH * HIDDEN * features, 2 * BATCH * HIDDEN * attributes
-    critic_parameters = HIDDEN * (features + attributes)
-    generator_parameters = HIDDEN * (2 * attributes + features)
+    wide, narrow = 2 * batch * units * features, 2 * batch * units * attributes
+    critic_parameters = units * (features + attributes)
+    generator_parameters = units * (2 * attributes + features)
     return {
         "critic": (8 * wide + 4 * narrow) / flops_per_second + 28 * critic_parameters / bytes_per_second,
-        "generator": (5 * wide + 5 * narrow + 4 * BATCH * features * attributes) / flops_per_second
+        "generator": (5 * wide + 5 * narrow + 4 * batch * features * attributes) / flops_per_second
         + 28 * generator_parameters / bytes_per_second,
     }
 

@@ -3,22 +3,32 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-import torch
 from mlflow import MlflowClient
 
+from cwgan.command_line import parse
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import Checkpoint, load_checkpoint
 from cwgan.gan_config import GanConfig
 from cwgan.launch import launch
+from cwgan.stages.job import Job, load_data
 from cwgan.stages.needs import check_shares
-from entrypoints import generate
+from cwgan.stages.train import train
+from entrypoints import generate, train_gan
 
 # MLflow's own queries are not yet of the newest SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 TINY = [
-    *("--threads=1", "--gan.hidden_size=16", "--gan.epochs=3", "--gan.epoch_steps=4", "--gan.batch_size=64"),
+    *(
+        "--threads=1",
+        "--device=cpu",
+        "--gan.hidden_size=16",
+        "--gan.epochs=3",
+        "--gan.epoch_steps=4",
+        "--gan.batch_size=64",
+    ),
     *("--gan.critic_steps=2", "--gan.cycle_weight=0.5", "--gan.unseen_cycle_weight=0.1", "--gan.holdout=0.1"),
     *("--gan.classification_weight=0.1", "--gan.generator_lr=1e-3", "--gan.penalty_mixing=per_element"),
     *("--monitor.epochs=1", "--monitor.batch_size=512", "--regressor.epochs=1", "--regressor.batch_size=512"),
@@ -26,25 +36,27 @@ TINY = [
 
 
 def test_two_processes_train_as_one_does_with_the_whole_batch(tmp_path):
-    one, two = train(tmp_path / "one", "-m"), train(tmp_path / "two", *TORCHRUN)
-    ours, theirs = one.facts["history"]["gan"], two.facts["history"]["gan"]
-    for alone, shared in zip(ours, theirs, strict=True):
-        assert shared == pytest.approx(alone, rel=1e-4, abs=1e-6)
+    config = parse(train_gan.COMMAND, TINY).config
+    alone = train(Job(config, load_data(config), tmp_path, lambda *_: None))
+    one, two = load_checkpoint(alone), train_by_torchrun(tmp_path / "two")
+    for ours, theirs in zip(one.facts["history"]["gan"], two.facts["history"]["gan"], strict=True):
+        assert theirs == pytest.approx(ours, rel=1e-5, abs=2e-6)
     assert one.tensors.keys() == two.tensors.keys()
     for name, value in one.tensors.items():
-        torch.testing.assert_close(two.tensors[name], value, rtol=1e-4, atol=1e-5)
+        # Entry by entry Adam makes a step of the rounding of a gradient near 0.
+        assert (two.tensors[name] - value).norm() <= 1e-5 * value.norm(), name
 
 
-TORCHRUN = "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "-m"
-
-
-def train(folder, *way) -> Checkpoint:
-    """Train a GAN by processes of its own, which leave one run, and nothing else, in a folder."""
+def train_by_torchrun(folder: Path) -> Checkpoint:
+    """Train a GAN by two processes, which leave one run, and one GAN, in a folder."""
     folder.mkdir()
-    command = [sys.executable, *way, "entrypoints.train_gan", *TINY]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     paths = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "PYTHONPATH": paths}
-    done = subprocess.run(command, cwd=folder, env={**os.environ, **store}, capture_output=True, text=True)
+    done = subprocess.run(
+        [*torchrun, "-m", "entrypoints.train_gan", *TINY],
+        cwd=folder, env={**os.environ, **store}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("gan           3/3 epochs") == 1
     (run,) = MlflowClient(store["MLFLOW_TRACKING_URI"]).search_runs(["0"])
