@@ -1,8 +1,8 @@
 """All that is to be known of a GPU: its tests, the steps of a training, and the road on the flowers.
 
-A step is one critic step and one generator step at CUB's shapes, on rows that are on the device. The bound is
-what `benchmarks.step.least_seconds` counts, at the rates at which this device multiplies large matrices in the
-same precision, and copies a large one. All ways run in this process; their blocks of steps alternate.
+A step is one critic step and one generator step at CUB's shapes, on rows that are on the device. The bound
+is what `benchmarks.step.least_seconds` counts, at the rates at which this device multiplies large matrices in
+the same precision, and copies a large one. All ways run in this process; their blocks of steps alternate.
 
 Run: python -m benchmarks.gpu [--data <folder of FLO>] [--device cuda] [--quick]
 """
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from benchmarks.step import CONFIG, HIDDEN, ROWS, SHAPES, UsualStep, least_seconds, random_rows
 from benchmarks.timing import interleave, machine, print_table
-from cwgan.gan.fast.graphs import StepGraph
+from cwgan.gan.fast.graphs import EAGER_CALLS, StepGraph
 from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
 from cwgan.gan.players import build_gan
 from cwgan.gan.training import SeenRows, critic_step, generator_step
@@ -77,17 +78,12 @@ def our_step(data: SeenRows, batch: int, units: int, device: torch.device, has_g
 
 
 def usual_step(
-    data: SeenRows,
-    batch: int,
-    units: int,
-    device: torch.device,
-    is_compiled: bool = False,
-    cast: bool = False,
+    data: SeenRows, batch: int, units: int, device: torch.device, is_compiled: bool, is_cast: bool
 ) -> Step:
     """Return the usual step on a batch drawn anew.
 
-    `torch.compile` cannot differentiate the penalty a second time, so it gets all but the critic's step, and
-    the generator's networks there. With `cast` PyTorch's autocast computes in bfloat16.
+    `torch.compile` cannot differentiate the penalty a second time, so it gets the generator's step, and of
+    the critic's the fakes. With `is_cast` PyTorch's autocast computes in bfloat16.
     """
     usual = UsualStep(*SIZES[:2], SIZES[3], units, str(device))
     generator_step = usual.generator_step
@@ -99,7 +95,7 @@ def usual_step(
         rows = torch.randint(ROWS, (batch,), device=device)
         labels = data.labels[rows]
         attributes = data.attributes[labels]
-        with torch.autocast(device.type, torch.bfloat16, enabled=cast):
+        with torch.autocast(device.type, torch.bfloat16, enabled=is_cast):
             usual.critic_step(data.features[rows], attributes)
             generator_step(attributes, labels)
 
@@ -108,15 +104,16 @@ def usual_step(
 
 def list_ways(
     data: SeenRows, batch: int, units: int, device: torch.device, precision: str
-) -> dict[str, Step]:
-    """Return the ways to take a step that a precision has, by name."""
+) -> dict[str, Callable[[], Step]]:
+    """Return what makes the ways to take a step that a precision has, by name."""
     given = data, batch, units, device
-    ways = {"usual": usual_step(*given), "ours": our_step(*given, has_graph=False)}
+    usual, ours = partial(usual_step, *given), partial(our_step, *given)
+    ways = {"usual": partial(usual, False, False), "ours": partial(ours, has_graph=False)}
     if device.type == "cuda":
-        ways["usual, compiled"] = usual_step(*given, is_compiled=True)
-        ways["ours, graph"] = our_step(*given, has_graph=True)
+        ways["usual, compiled"] = partial(usual, True, False)
+        ways["ours, graph"] = partial(ours, has_graph=True)
     if precision == "bfloat16":
-        ways["usual, autocast"] = usual_step(*given, cast=True)
+        ways["usual, autocast"] = partial(usual, False, True)
     return ways
 
 
@@ -129,27 +126,30 @@ def measure_steps(device: torch.device, batches: list[int], units: int, blocks: 
             torch.set_float32_matmul_precision(setting)
             rates = measure_rates(device, size)
             least = sum(least_seconds(*SIZES[:2], *rates, batch, units).values())
-            ways = list_ways(data, batch, units, device, precision)
-            works = {name: repeat(way, steps, device) for name, way in ways.items()}
+            works, memory = dict[str, Step](), dict[str, str]()
+            for name, make in list_ways(data, batch, units, device, precision).items():
+                step, memory[name] = warm_up(make, device)
+                works[name] = repeat(step, steps, device)
             seconds = {name: value / steps for name, value in interleave(works, blocks).items()}
             for name, value in seconds.items():
                 compared = [f"{seconds['usual'] / value:.2f}", f"{100 * least / value:.0f}"]
-                memory = f"{measure_memory(ways[name]) / 1e6:.0f}" if device.type == "cuda" else "-"
-                rows.append([f"{precision}, {name}", f"{1 / value:.1f}", *compared, memory])
+                rows.append([f"{precision}, {name}", f"{1 / value:.1f}", *compared, memory[name]])
             shown = f"{rates[0] / 1e12:.3g} Tflop/s, {rates[1] / 1e9:.4g} GB/s"
             rows.append([f"{precision}, bound ({shown})", f"{1 / least:.1f}", "", "100", ""])
         torch.set_float32_matmul_precision("highest")
         print(f"critic + generator step, CUB's shapes, batch {batch}, hidden {units}")
-        print_table(["way", "steps/s", "speed-up", "% of bound", "its memory [MB]"], rows)
+        print_table(["way", "steps/s", "speed-up", "% of bound", "memory [MB]"], rows)
 
 
-def measure_memory(step: Step) -> int:
-    """Return the bytes that a step takes on the GPU at most, beside what all ways hold between steps."""
+def warm_up(make: Callable[[], Step], device: torch.device) -> tuple[Step, str]:
+    """Make a way and take some steps; return it, and the most MB of a GPU that it held, less the rows."""
+    if device.type == "cpu":
+        return make(), "-"
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    step()
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() - before
+    step = make()
+    repeat(step, 2 * EAGER_CALLS, device)()
+    return step, f"{(torch.cuda.max_memory_allocated() - before) / 1e6:.0f}"
 
 
 def go_roads(data: Path, device: str, quick: bool) -> None:
@@ -186,7 +186,7 @@ def main() -> int:
         about = torch.cuda.get_device_properties(device)
         print(f"{about.name}, {about.total_memory / 1e9:.0f} GB, CUDA {torch.version.cuda}", flush=True)
         tests = [sys.executable, "-m", "pytest", "-q", "-rs", *TESTS]
-        if subprocess.run(tests, cwd=ROOT).returncode:
+        if subprocess.run(tests, cwd=ROOT, check=False).returncode:
             return 1
     if given.quick:
         measure_steps(device, [64], 256, 3, 512)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from cwgan.errors import InputError, first_line
-from cwgan.ranks import count
+from cwgan.ranks import count_processes
 
 PRECISIONS = {"float32": "highest", "bfloat16": "medium"}
 
@@ -45,7 +45,7 @@ def find_device(name: str) -> torch.device:
     processes that torchrun started on a machine, each takes the GPU of its number.
     """
     gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    if count() > 1 and gpus and name != "cpu":
+    if count_processes() > 1 and gpus and name != "cpu":
         if name not in ("auto", "cuda"):
             raise InputError("configuration", "device", name, "auto, cpu or cuda, as each process takes one")
         name = f"cuda:{os.environ['LOCAL_RANK']}"

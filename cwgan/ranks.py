@@ -1,7 +1,7 @@
 """One training on several processes, one a device, which `torchrun` starts and PyTorch connects.
 
-All processes make the same random choices, and each reads and computes its share of every batch. Gradients are
-then averaged, so that all take the same step: that of one process with the whole batch, but for rounding.
+All processes make the same random choices, and each reads and computes its share of every batch. Gradients
+are then averaged, so that all take the same step: that of one process with the whole batch, but for rounding.
 The process of rank 0 does all else; the others hear from it what is to be trained.
 """
 
@@ -34,14 +34,14 @@ def joined() -> Iterator[None]:
     distributed.destroy_process_group()
 
 
-def count() -> int:
+def count_processes() -> int:
     """Return how many processes share this training."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def tell(value: Any) -> None:
     """Give the other processes a value."""
-    if count() > 1:
+    if count_processes() > 1:
         with _connected():
             distributed.broadcast_object_list([value])
 
@@ -55,20 +55,20 @@ def hear() -> Any:
 
 
 def take_share(batch: Tensor) -> Tensor:
-    """Return the rows of a batch that are this process's; their number must divide by `count`."""
-    return batch if count() == 1 else batch[distributed.get_rank() :: count()]
+    """Return the rows of a batch that are this process's; their number must divide by `count_processes`."""
+    return batch if count_processes() == 1 else batch[distributed.get_rank() :: count_processes()]
 
 
 def average(network: nn.Module, terms: dict[str, Tensor]) -> dict[str, Tensor]:
     """Average a network's gradients over all processes, in place; return the averages of terms."""
-    if count() == 1:
+    if count_processes() == 1:
         return terms
     values = torch.stack([value.detach() for value in terms.values()])
     with _connected():
-        for tensor in (*(parameter.grad for parameter in network.parameters()), values):
-            assert tensor is not None
-            distributed.all_reduce(tensor)
-            tensor /= count()
+        for each in (*(parameter.grad for parameter in network.parameters()), values):
+            assert each is not None
+            distributed.all_reduce(each)
+            each.div_(count_processes())
     return dict(zip(terms, values, strict=True))
 
 

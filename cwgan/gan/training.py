@@ -19,7 +19,7 @@ from cwgan.gan.networks import Generator
 from cwgan.gan.players import CPU, Gan
 from cwgan.gan.shapes import Attributes, ClassAttributes, Features, Noise, Rows, Scalar
 from cwgan.gan_config import GanConfig
-from cwgan.ranks import average, count, take_share
+from cwgan.ranks import average, count_processes, take_share
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
 
     Between two calls the GAN can be saved, and goes on bit for bit. `gan.epoch` counts an epoch once the next
     step is asked for: if the caller is interrupted before that, a resumed training gives that epoch again. A
-    signal interrupts between steps. With several processes each takes its share of every batch, see
-    `cwgan.ranks`; on GPUs there is no graph then. FloatingPointError at a step with a term that is not finite; on a GPU, at
-    the epoch's end.
+    signal interrupts between steps. With several processes each takes its share of every batch (see
+    `cwgan.ranks`), and on GPUs there is no graph. FloatingPointError at a step with a term that is not
+    finite; on a GPU, at the epoch's end.
     """
     config, scored = gan.config, scored_epochs(gan.config)
     batch_size = min(config.batch_size, len(data.rows))
@@ -115,7 +115,7 @@ def take_steps(gan: Gan, data: SeenRows) -> Iterator[Epoch | None]:
                 means[name].lerp_(value, 1 / count)
         return {**means, **generator_step(gan, data, batches[-1])}
 
-    has_graph = gan.rng.device.type == "cuda" and count() == 1
+    has_graph = gan.rng.device.type == "cuda" and count_processes() == 1
     step = StepGraph(take_step, gan.rng) if has_graph else take_step
     while gan.epoch < config.epochs:
         number = gan.epoch + 1

@@ -51,7 +51,7 @@ def train(job: Job, pretrained: Path | None = None) -> Path | None:
     config = job.config
     if config.gan.train:
         check_gan(config, job.dataset)
-        check_shares(config.gan, len(take_seen_rows(job).rows), ranks.count())
+        check_shares(config.gan, len(take_seen_rows(job).rows), ranks.count_processes())
     check_saves(config)
     start = find_start(job) if job.is_resumed else None
     source = start or (job.load(pretrained) if pretrained else None)
