@@ -1,12 +1,13 @@
 # make demo: environment and the main job on built-in data.  make test: environment, checks and tests.
 # make bench-scale: a road with data of ImageNet's shape.
+# make bench-gpu FLO=<folder>: the tests that need a GPU, and what docs/performance.md should say of one.
 # make soak: runs are killed and resumed, and inputs damaged, for a long time.
 # make divisions FLO=<folder>: recipes on many divisions of the classes, for docs/results.md.
 PYTHON ?= python3.11
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test lint bench bench-scale soak divisions clean
+.PHONY: demo test lint bench bench-scale bench-gpu soak divisions clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -35,6 +36,9 @@ bench: .venv/installed
 
 bench-scale: .venv/installed  # half an hour, 10 GB of disk
 	$(BIN)/python -m benchmarks.scale
+
+bench-gpu: .venv/installed
+	$(BIN)/python -m benchmarks.gpu $(if $(FLO),--data $(FLO))
 
 soak: .venv/installed  # an hour
 	$(BIN)/python -m benchmarks.soak

@@ -82,7 +82,7 @@ class GanConfig(Section, section="gan."):
         25, "generator steps; 0: rows / batch_size; -1: also of the last, smaller batch", at_least=-1
     )
     holdout: float = option(0.0, "share of the training rows kept to measure it", at_least=0, below=1)
-    batch_size: int = option(64, "rows per step", unit="rows", at_least=1)
+    batch_size: int = option(64, "rows per step, of all processes together", unit="rows", at_least=1)
     hidden_size: int = option(1024, "units of each network's one hidden layer", unit="units", at_least=1)
     noise_size: int = option(0, "entries of the noise vector; 0: as many as attributes", at_least=0)
     leaky_slope: float = option(0.2, "slope of LeakyReLU below zero", at_least=0, below=1)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -98,6 +99,9 @@ def _help() -> int:
 
     try:
         with memory_counted(), ranks.joined():
+            # The first process ends between two steps, for which it needs the others. They end with it.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
             help_train()
     except (ConnectionError, FloatingPointError):  # whoever is gone, or the first process, says why
         return 1

@@ -64,11 +64,12 @@ def average(network: nn.Module, terms: dict[str, Tensor]) -> dict[str, Tensor]:
     if count_processes() == 1:
         return terms
     values = torch.stack([value.detach() for value in terms.values()])
+    summed = [*(parameter.grad for parameter in network.parameters() if parameter.grad is not None), values]
     with _connected():
-        for each in (*(parameter.grad for parameter in network.parameters()), values):
-            assert each is not None
-            distributed.all_reduce(each)
-            each.div_(count_processes())
+        for work in [distributed.all_reduce(each, async_op=True) for each in summed]:
+            work.wait()
+    for each in summed:
+        each.div_(count_processes())
     return dict(zip(terms, values, strict=True))
 
 

@@ -1,7 +1,5 @@
 """A GAN's training on several processes: the part of all but the first."""
 
-from signal import SIG_IGN, SIGINT, SIGTERM, signal
-
 from cwgan import ranks
 from cwgan.gan.checkpoint import check_same_classes, check_same_split
 from cwgan.gan.training import take_steps
@@ -21,9 +19,5 @@ def help_train() -> None:
         check_same_split(source.path, source.facts["data"], dataset)
         job = Job(config, dataset, source.path.parent, lambda *_: None)
         gan = begin_gan(job, source)
-        # The first process stops between two steps, which needs the others until then.
-        before = {number: signal(number, SIG_IGN) for number in (SIGINT, SIGTERM)}
         for _ in take_steps(gan, take_seen_rows(job).to(gan.rng.device)):
             pass
-        for number, handler in before.items():
-            signal(number, handler)

@@ -18,7 +18,7 @@ from mlflow.utils.uri import is_local_uri
 from cwgan import pages
 from cwgan.command_line import to_dict
 from cwgan.config import Config
-from cwgan.errors import InputError, Stopped
+from cwgan.errors import InputError, Stopped, undisturbed
 from cwgan.files import write_text
 from cwgan.layers import flatten
 from cwgan.tracking.record import NOTE, Run
@@ -85,7 +85,8 @@ def run(
     except BaseException as error:
         is_killed = isinstance(error, KeyboardInterrupt | Stopped)
         # Neither whoever interrupts nor a store that was waited for already is waited for.
-        with impatient() if isinstance(error, (KeyboardInterrupt, *STORE_ERRORS)) else nullcontext():
+        is_hasty = isinstance(error, (KeyboardInterrupt, *STORE_ERRORS))
+        with undisturbed, impatient() if is_hasty else nullcontext():
             if not is_killed:
                 note_error(f"{type(error).__name__}: {error}", opened.info.run_id)
             with suppress(*STORE_ERRORS):
