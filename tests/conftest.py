@@ -32,6 +32,7 @@ LONGEST = (
     "test_study",
     "test_same_bits",
     "test_experiments",
+    "test_ranks",
     "test_kept",
 )
 """Files that take longest, which begin first, so that no core waits for the last of them."""
