@@ -1,9 +1,11 @@
 """Read and write the original code's HDF5 pair: `data.h5` (rows by split) and `knn.h5` (classes by domain).
 
 `data.h5` holds `{train, train_val, val, test/seen, test/unseen}/{X, Y, y, A/continuous, A/binary}`: train is
-trainval, train_val is train, Y is 1-based, y 0-based. `knn.h5` holds `{openset, openval, zsl}/{data, ids, ys,
-labels, knn2id, id2knn, id2class}` for all, seen and unseen classes. Source: the data preparation of Felix et
-al. 2018 (github.com/rfelixmg/frwgan-eccv18, notebooks/dataset).
+trainval, train_val is train, Y is 1-based, y 0-based. Where this program wrote it, it also holds `row`, the
+numbers (1-based) that the rows had where they came from: so they stand in the same order, and the same are
+drawn. `knn.h5` holds `{openset, openval, zsl}/{data, ids, ys, labels, knn2id, id2knn, id2class}` for all,
+seen and unseen classes. Source: the data preparation of Felix et al. 2018
+(github.com/rfelixmg/frwgan-eccv18, notebooks/dataset).
 """
 
 from collections import defaultdict
@@ -17,8 +19,8 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset, binarize
-from cwgan.data.mapped import MappedRows, fingerprint_rows
-from cwgan.data.matrix import Matrix, is_large
+from cwgan.data.mapped import MappedRows
+from cwgan.data.matrix import Matrix, View, is_large
 from cwgan.data.xlsa17 import load_attributes, to_float32, to_zero_based
 from cwgan.errors import InputError
 from cwgan.files import create_hdf5, dataset_of, fingerprint, open_hdf5, written_whole
@@ -32,24 +34,25 @@ CHUNK = 1024  # rows copied at a time
 def load_hdf5(
     folder: Path, name: str, attributes: Path | None = None, conceal_test: bool = False, memory: str = "auto"
 ) -> GzslDataset:
-    """Read a pair; classes are ordered by id.
+    """Read a pair; classes are ordered by id, rows by their number `row`, or as stored where they have none.
 
-    Rows of `train_val` and `val` are found again among those of `train` by their content; others are dropped.
-    `memory` is that of `read_matrix`, other arguments and errors those of `cwgan.data.xlsa17.load_xlsa17`.
+    Rows of `train_val` and `val` are found again among those of `train` by number or by content; others are
+    dropped. Where `openset/labels` are missing, a class is called after its id. InputError also for classes
+    of `zsl` with rows in `train`, and for attributes of rows that are not those of their class. `memory` is
+    that of `read_matrix`, other arguments and errors are those of `cwgan.data.xlsa17.load_xlsa17`.
     """
     path = folder / CLASSES_FILE
     with open_hdf5(path) as file:
-        ids = to_zero_based(dataset_of(file, "openset/ids", 1)[:], path, "openset/ids")
-        table = dataset_of(file, "openset/data", 2)[:]
-        names = dataset_of(file, "openset/labels", 1, "text").asstr("utf-8")[:].tolist()
-    different = len(np.unique(ids))
-    if not len(ids) == len(table) == len(names) == different:
-        found = f"{different} different ids, {len(table)} rows of data, {len(names)} labels"
-        raise InputError(path, "openset", found, "as many of each")
-    order = np.argsort(ids)
-    ids, table, names = ids[order], table[order], [names[row] for row in order]
+        ids, table, names = _read_classes(file)
+        zsl = (
+            to_zero_based(dataset_of(file, "zsl/ids", 1)[:], path, "zsl/ids")
+            if "zsl/ids" in file
+            else ids[:0]
+        )
+    known = to_float32(table)
     if attributes is not None:
         table = load_attributes(attributes, names, len(ids))
+    names = names or [f"class {number + 1}" for number in ids.tolist()]
 
     index = dict.fromkeys(TEST_GROUPS, torch.empty(0, dtype=torch.int64))
     with open_hdf5(folder / ROWS_FILE) as file:
@@ -57,25 +60,32 @@ def load_hdf5(
         width = dataset_of(file, "train/X", 2).shape[1]
         splits = ["trainval", *(split for split, key in TEST_GROUPS.items() if key in file)]
         stored = {split: _find_features(file, GROUPS[split], width) for split in splits}
-        features = read_matrix([*stored.values()], folder / ROWS_FILE, memory)
-        labels, start = np.empty(len(features), dtype=np.int64), 0
-        for split, rows in stored.items():
-            stop = start + len(rows)
-            labels[start:stop] = _read_labels(file, GROUPS[split], len(rows), ids)
-            index[split], start = torch.arange(start, stop), stop
+        places = _order_rows(file, {GROUPS[split]: len(rows) for split, rows in stored.items()})
+        features, order = read_matrix([*stored.values()], folder / ROWS_FILE, memory), np.concatenate(places)
+        labels = np.empty(len(features), dtype=np.int64)
+        if (np.diff(order) < 0).any():
+            features = View(features, torch.from_numpy(np.argsort(order)))
+        for (split, rows), place in zip(stored.items(), places, strict=True):
+            labels[place] = _read_labels(file, GROUPS[split], len(rows), ids)
+            index[split] = torch.from_numpy(place)
         home = defaultdict(list)
-        prints = fingerprint_rows(features) if GROUPS["train"] in file else []
-        for row in index["trainval"].tolist() if prints else ():
-            home[prints[row], int(labels[row])].append(row)
+        if GROUPS["train"] in file:
+            for key, row in zip(_read_keys(file, "train", width, ids), places[0].tolist(), strict=True):
+                home[key].append(row)
         for split in ("train", "val"):
             keys = _read_keys(file, GROUPS[split], width, ids)
             index[split] = torch.tensor([home[key].pop() for key in keys if home.get(key)], dtype=torch.int64)
-    if 0 in (len(index["train"]), len(index["val"])):
-        index["train"] = index["val"] = index["train"][:0]
-    tensors = features, torch.from_numpy(labels), to_float32(table)
-    return GzslDataset(
-        name, str(folder), *tensors, tuple(names), **index, test_concealed=conceal_test, backbone=backbone
-    )
+        if 0 in (len(index["train"]), len(index["val"])):
+            index["train"] = index["val"] = index["train"][:0]
+        tensors = features, torch.from_numpy(labels), to_float32(table)
+        dataset = GzslDataset(
+            name, str(folder), *tensors, tuple(names), **index, test_concealed=conceal_test, backbone=backbone
+        )
+        _check_attributes(file, dataset.labels[dataset.trainval], known)
+    for strange in np.setdiff1d(zsl, ids[dataset.unseen_classes.numpy()]):
+        allowed = "classes of openset that have no rows in train"
+        raise InputError(path, "zsl/ids", f"class {strange + 1}", allowed)
+    return dataset
 
 
 def read_matrix(parts: Sequence[h5py.Dataset], path: Path, memory: str = "auto") -> Matrix:
@@ -120,7 +130,7 @@ def save_hdf5(dataset: GzslDataset, folder: Path) -> None:
 
 def _write_rows(group: h5py.Group, dataset: GzslDataset, index: Int64[Tensor, " chosen"]) -> None:
     labels, table = dataset.labels[index], dataset.attributes
-    group["Y"], group["y"] = labels.numpy() + 1, labels.numpy()
+    group["Y"], group["y"], group["row"] = labels.numpy() + 1, labels.numpy(), index.numpy() + 1
     continuous, binary = ("A/continuous", table, labels), ("A/binary", binarize(table), labels)
     for key, source, rows in (("X", dataset.features, index), continuous, binary):
         out = group.create_dataset(key, (len(rows), source.shape[1]), np.float32)
@@ -159,14 +169,70 @@ def _read_labels(file: h5py.File, group: str, count: int, ids: np.ndarray) -> np
     return np.searchsorted(ids, values)
 
 
-def _read_keys(file: h5py.File, group: str, width: int, ids: np.ndarray) -> Iterator[tuple[bytes, int]]:
-    """Yield fingerprint and label of every row of an optional split, reading `CHUNK` rows at a time."""
+def _read_classes(file: h5py.File) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
+    """Return all classes' ids, ascending, with their attributes, and their names where there are any."""
+    ids = to_zero_based(dataset_of(file, "openset/ids", 1)[:], Path(file.filename), "openset/ids")
+    table, different = dataset_of(file, "openset/data", 2)[:], len(np.unique(ids))
+    has_names = "openset/labels" in file
+    names = dataset_of(file, "openset/labels", 1, "text").asstr("utf-8")[:].tolist() if has_names else None
+    if not len(ids) == len(table) == different == len(ids if names is None else names):
+        labels = "no labels" if names is None else f"{len(names)} labels"
+        found = f"{different} different ids, {len(table)} rows of data, {labels}"
+        raise InputError(file.filename, "openset", found, "as many of each")
+    order = np.argsort(ids)
+    return ids[order], table[order], names and [names[row] for row in order]
+
+
+def _order_rows(file: h5py.File, counts: dict[str, int]) -> list[np.ndarray]:
+    """Return the places of each group's rows, in the order of their numbers, or of storage without any."""
+    sizes = [*counts.values()]
+    if "train/row" not in file:
+        return np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    numbers = np.concatenate([_read_numbers(file, group, count) for group, count in counts.items()])
+    different, places = np.unique(numbers, return_inverse=True)
+    if len(different) < len(numbers):
+        found = f"{len(numbers)} rows with {len(different)} different numbers"
+        raise InputError(file.filename, "row", found, "a number of its own for each row")
+    return np.split(places, np.cumsum(sizes)[:-1])
+
+
+def _read_numbers(file: h5py.File, group: str, count: int) -> np.ndarray:
+    key = f"{group}/row"
+    stored = dataset_of(file, key, 1)
+    if len(stored) != count:
+        raise InputError(file.filename, key, f"{len(stored)} numbers", f"{count}, one per row of X")
+    return to_zero_based(stored[:], Path(file.filename), key)
+
+
+def _read_keys(file: h5py.File, group: str, width: int, ids: np.ndarray) -> Iterator[object]:
+    """Yield what every row of an optional split is known by: its number, or else fingerprint and label."""
     if group not in file:
         return
     stored = _find_features(file, group, width)
     labels = _read_labels(file, group, len(stored), ids).tolist()
-    # HDF5 converts to float32 here, as it does for the rows that these are compared with.
+    if "train/row" in file:
+        yield from _read_numbers(file, group, len(stored)).tolist()
+        return
     converted = stored.astype(np.float32)
     for start in range(0, len(stored), CHUNK):
         for row, label in zip(converted[start : start + CHUNK], labels[start : start + CHUNK], strict=True):
             yield fingerprint(row), label
+
+
+def _check_attributes(file: h5py.File, labels: Int64[Tensor, " rows"], table: Tensor) -> None:
+    """Refuse attributes of training rows, if there are any, that are not those of their classes."""
+    key, shape = "train/A/continuous", (len(labels), table.shape[1])
+    if key not in file:
+        return
+    stored = dataset_of(file, key, 2)
+    if stored.shape != shape:
+        raise InputError(
+            file.filename, key, f"shape {stored.shape}", f"{shape}, those of rows and attributes"
+        )
+    for start in range(0, len(labels), CHUNK):
+        found = torch.from_numpy(stored.astype(np.float32)[start : start + CHUNK])
+        wanted = table[labels[start : start + CHUNK]]
+        is_same = torch.isclose(found, wanted, rtol=1e-4, atol=0).all(dim=1)
+        for row in torch.nonzero(~is_same).flatten().tolist():
+            allowed = f"those of the row's class in {CLASSES_FILE}"
+            raise InputError(file.filename, key, f"other attributes in row {start + row + 1}", allowed)

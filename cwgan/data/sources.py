@@ -56,6 +56,10 @@ def _find_reader(folder: Path, memory: str) -> Callable[[Path, str, Path | None,
         present, found = set(os.listdir(folder)), "neither layout"
     except OSError as error:
         present, found = set(), str(error.strerror)
+    if 0 < len(present & set(PAIR)) < 2 and present >= set(XLSA17):
+        (half,), (other,) = present & set(PAIR), set(PAIR) - present
+        found, whole = f"{half} without {other}, beside {' and '.join(XLSA17)}", "both files of one layout"
+        raise InputError(folder, "data.path", found, f"{whole}: without {half}, those two would be read")
     for reader, files in ((read_hdf5, PAIR), (xlsa17.load_xlsa17, XLSA17)):
         if present & set(files):
             return reader
