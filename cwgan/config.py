@@ -27,7 +27,7 @@ SCORES = (*HEADLINE, "AUSUC", *RAW, "gamma", "leak_seen_to_unseen", "leak_unseen
 class DataConfig(Section, section="data."):
     """The data set and how it is read."""
 
-    path: str = option(BUILT_IN, "'numbers' (built in), or a folder in the xlsa17 or the HDF5 layout")
+    path: str = option(BUILT_IN, "'numbers' (built in), a folder of xlsa17 or HDF5 files, or a merged file")
     name: str = option("", "name shown in MLflow; empty: the folder's name")
     attributes: str = option("", ".npy file (classes x attributes) that replaces the data set's attributes")
     new_classes: str = option("", "CSV file of further classes without rows: name, attributes, ...")
@@ -64,7 +64,7 @@ class GenerateConfig(Section, section="generate."):
     mean_ridge: float = option(0.0, "that regression's penalty; 0: best on left-out classes", at_least=0)
     merge: bool = option(False, "also write the real training rows into the file, before the synthetic ones")
     largest_file: float = option(
-        16.0, "main: a larger synthetic.h5 is not written; its rows are made as they are read", unit="GB"
+        16.0, "main: a larger synthetic.h5 is not written, its rows are made when read", unit="GB", at_least=0
     )
     npy: bool = option(False, "also write X.npy, Y.npy and A.npy (synthetic rows only)")
 

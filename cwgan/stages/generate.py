@@ -99,7 +99,7 @@ def make_rows(job: Job, generator: Generator, labels: RowLabels, purpose: str) -
 def _export_npy(job: Job, labels: RowLabels, skip: int) -> None:
     """Write the synthetic rows of synthetic.h5 as X.npy, Y.npy (1-based), A.npy, never holding them all."""
     source = synthesis.inspect_synthetic(job.folder / SYNTHETIC_FILE)
-    attributes = job.dataset.attributes[labels].numpy()
+    attributes = job.dataset.file_attributes[labels].numpy()
     for name, values in (("Y.npy", labels.numpy() + 1), ("A.npy", attributes)):
         with written_whole(job.folder / name) as path, open(path, "wb") as file:
             np.save(file, values)

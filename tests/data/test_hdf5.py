@@ -214,6 +214,40 @@ def test_test_rows_in_train_val_and_val_are_dropped(tmp_path: Path) -> None:
     assert_same_data(load_hdf5(edited_pair(tmp_path, "data.h5", contaminate), "tiny"), data)
 
 
+def merged_as_the_original_does(folder: Path, domain: str, counts: str, numbers: list[int]) -> Path:
+    """Write the tiny pair, with synthetic rows of classes by 1-based number after the real training rows."""
+    save_hdf5(tiny_dataset(), folder)
+    with h5py.File(folder / "data.h5", "r+") as file:
+        for group in ("train", "train_val", "val", "test/seen", "test/unseen"):
+            del file[f"{group}/row"]
+        rows = {"X": np.ones((len(numbers), 5)), "Y": numbers}
+        rows["A/continuous"] = tiny_dataset().attributes[np.array(numbers) - 1].numpy()
+        for key, more in rows.items():
+            put(f"train/{key}", np.concatenate([file[f"train/{key}"][:], more]))(file)
+        file["info/domain"], file["info/num_features"] = domain, counts
+    return folder
+
+
+def test_of_a_merged_file_of_the_original_the_real_rows_are_the_data_set(tmp_path: Path) -> None:
+    one = merged_as_the_original_does(tmp_path / "one", "['unseen']", "[2]", [5, 5, 6, 6])
+    numbers = [5, 5, 6, 6, 1, 2, 3, 4]
+    two = merged_as_the_original_does(tmp_path / "two", "['unseen', 'seen']", "[2, 1]", numbers)
+    for folder in (one, two, two / "data.h5"):
+        assert_same_data(load_hdf5(folder, "tiny"), tiny_dataset())
+
+
+@pytest.mark.parametrize(
+    ("counts", "found"),
+    [
+        ("[1]", "unseen test classes with training rows: elk"),
+        ("[2, 3]", "2 numbers for 1"),
+        ("[8]", "16 synthetic rows"),
+    ],
+)
+def test_a_merged_file_that_contradicts_itself_is_refused(tmp_path: Path, counts: str, found: str) -> None:
+    refused(merged_as_the_original_does(tmp_path, "['unseen']", counts, [5, 5, 6, 6]), found)
+
+
 def test_classes_without_labels_are_called_after_their_ids(tmp_path: Path) -> None:
     folder = edited_pair(tmp_path, "knn.h5", lambda file: file.__delitem__("openset/labels"))
     assert load_hdf5(folder, "tiny").class_names == tuple(f"class {number}" for number in range(1, 7))

@@ -32,7 +32,8 @@ def test_rows_on_disk_are_those_in_memory(tmp_path: Path, kind) -> None:
     for group in ("train", "test/seen", "test/unseen"):
         rewrite(tmp_path / "data.h5", f"{group}/X", lambda values: values.astype(kind))
     ram, disk = (load_hdf5(tmp_path, "tiny", memory=memory) for memory in ("ram", "disk"))
-    assert isinstance(disk.features, MappedRows)
+    assert is_in_memory(ram.features)
+    assert not is_in_memory(disk.features)
     assert_same_data(disk, ram)
     for scaling in ("overall", "per_feature", "min_max", "unit_norm"):
         assert_same_data(scale(disk, scaling, 4.0), scale(ram, scaling, 4.0))
