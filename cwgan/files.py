@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -59,6 +60,19 @@ def copy_file(source: Path, target: Path) -> None:
     """Copy a file, whole or not at all."""
     with written_whole(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def map_matrix(folder: Path, rows: int, columns: int) -> np.ndarray:
+    """Return a float32 matrix that lies in a nameless file of a folder, and is gone once nobody holds it.
+
+    The system keeps of it in memory what it has room for. WriteError if the disk has no room.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, rows * columns * np.float32().itemsize)
+            return np.memmap(file, np.float32, "r+", shape=(rows, columns))
+    except OSError as error:
+        raise _refuse(folder, error) from error
 
 
 @contextmanager

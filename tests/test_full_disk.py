@@ -16,7 +16,7 @@ from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.errors import WriteError
-from cwgan.files import copy_file, write_text
+from cwgan.files import copy_file, map_matrix, write_text
 from cwgan.gan.checkpoint import save_checkpoint
 from cwgan.gan.synthesis import write_synthetic
 from cwgan.stages.figures import save
@@ -80,6 +80,12 @@ def test_a_full_disk_is_one_error_that_names_the_file_and_leaves_nothing(
 ) -> None:
     with pytest.raises(WriteError, match=rf"{name}.*: cannot be written: .*No space left"):
         WRITERS[name](small_disk / name, numbers)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_matrix_on_a_full_disk_is_refused_before_it_is_used(small_disk: Path) -> None:
+    with pytest.raises(WriteError, match=rf"{small_disk}: cannot be written: No space left on device"):
+        map_matrix(small_disk, 1000, 100)
     assert list(small_disk.iterdir()) == []
 
 

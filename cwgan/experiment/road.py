@@ -139,7 +139,7 @@ def _run_stages(
         raise InputError("configuration", "gan.train", "false", allowed)
     began = time.perf_counter()
     dataset = steps.open_job(run, config).dataset
-    check_rows(config, dataset)  # here, before the GAN is trained
+    check_rows(config, dataset, run.folder)  # here, before the GAN is trained
     seconds = {"load_data": time.perf_counter() - began}
 
     def run_stage(stage: str, sections: Sequence[str], work: Callable[[Job], object]) -> str:

@@ -129,6 +129,7 @@ def read_synthetic(source: SyntheticFile, features: AllFeatures, class_count: in
     source.read_features(features.numpy())
     with open_hdf5(source.path) as file:
         labels = to_zero_based(file["train/Y"][:], source.path, "train/Y", class_count)
-    if not torch.isfinite(features.sum(dtype=torch.float64)):
-        raise InputError(source.path, "train/X", "NaN or infinity", "finite numbers")
+    for part in features.split(CHUNK):  # all at once they would be copied as float64
+        if not torch.isfinite(part.sum(dtype=torch.float64)):
+            raise InputError(source.path, "train/X", "NaN or infinity", "finite numbers")
     return torch.from_numpy(labels)

@@ -14,6 +14,7 @@ from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
+from cwgan.files import map_matrix
 from cwgan.gan import losses
 from cwgan.gan.checkpoint import check_same_classes, check_same_split, load_classifier, module_tensors
 from cwgan.gan.networks import Generator, SoftmaxClassifier
@@ -25,10 +26,12 @@ from cwgan.stages.answers import write_answers
 from cwgan.stages.eszsl import fit_eszsl
 from cwgan.stages.generate import make_all_rows
 from cwgan.stages.job import CLASSIFIER_FILE, HEADLINE, RAW, SCORES, Job, stage_rng
+from cwgan.stages.needs import check_rows
 from cwgan.stages.results import write_results
 
 EPOCHS = 20  # where none are given and none were chosen
 MAP_CLASSES, MAP_ROWS = 6, 100
+IN_MEMORY = 2**30  # bytes of rows; more lie on disk, and in memory as far as it has room
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def train_classifier(job: Job, synthetic_file: Path) -> Evaluation:
     InputError if the file is of other sizes, classes or split, or cannot be used as the configuration wants.
     """
     job = replace(job, config=_fix_epochs(job.config))
-    features, labels = _read_rows(job.config, job.dataset, synthetic_file)
+    features, labels = _read_rows(job, synthetic_file)
     classifier, curve = _begin_fit(job.config, job.dataset, features, labels, synthetic_file)
     job.follow("classifier", curve, [])
     tensors = module_tensors(classifier=classifier)
@@ -87,6 +90,7 @@ def read_map_rows(job: Job, synthetic_file: Path) -> list[MapRows]:
 def score_generators(config: Config, dataset: GzslDataset, generators: list[Generator]) -> dict[str, float]:
     """Synthesize, fit a final classifier and score it, all in memory; return scores by their logged names."""
     config = _fix_epochs(config)
+    check_rows(config, dataset)
     made_labels, made = make_all_rows(config, dataset, generators)
     replaces = config.classifier.operation == "replace" and not config.generate.merge
     real = dataset.trainval[:0] if replaces else dataset.trainval
@@ -125,9 +129,9 @@ def _fix_epochs(config: Config) -> Config:
     return config if config.classifier.epochs else override(config, {"classifier.epochs": EPOCHS})
 
 
-def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[AllFeatures, AllTargets]:
+def _read_rows(job: Job, path: Path) -> tuple[AllFeatures, AllTargets]:
     """Return the rows to train on: those of a synthetic file, after the real ones where they are merged."""
-    synthetic = inspect_synthetic(path)
+    config, dataset, synthetic = job.config, job.dataset, inspect_synthetic(path)
     if "data" in synthetic.info:
         data = synthetic.read_facts("data")
         check_same_classes(path, data, dataset)
@@ -140,7 +144,9 @@ def _read_rows(config: Config, dataset: GzslDataset, path: Path) -> tuple[AllFea
         allowed = f"replace: {path} holds the real rows already"
         raise InputError("configuration", "classifier.operation", "merge", allowed)
     real = dataset.trainval if merges else dataset.trainval[:0]
-    features = torch.empty(len(real) + synthetic.rows, dataset.feature_size)
+    shape = len(real) + synthetic.rows, dataset.feature_size
+    is_large = 4 * shape[0] * shape[1] > IN_MEMORY
+    features = torch.from_numpy(map_matrix(job.folder, *shape)) if is_large else torch.empty(shape)
     torch.index_select(dataset.features, 0, real, out=features[: len(real)])
     labels = read_synthetic(synthetic, features[len(real) :], dataset.class_count)
     if dataset.divisor is not None:

@@ -47,6 +47,7 @@ def generate(job: Job, gan_file: Path | None) -> tuple[Path, list[Generator]]:
         "config": json.dumps(to_dict(job.config)),
         "data": json.dumps(describe(dataset)),
     }
+    check_rows(job.config, dataset, job.folder)
     labels, chunks = make_all_rows(job.config, dataset, generators)
     real_rows = dataset.trainval if options.merge else dataset.trainval[:0]
     synthesis.write_synthetic(path, dataset, labels, chunks, info, real_rows)
@@ -60,7 +61,6 @@ def make_all_rows(
 ) -> tuple[RowLabels, Chunks]:
     """Return the labels of all synthetic rows, and the rows by chunks, moved to predicted means if wanted."""
     options = config.generate
-    check_rows(config, dataset)
     wanted = synthesis.synthetic_labels(options.domain, options.counts, dataset)
 
     def make() -> tuple[RowLabels, Chunks]:

@@ -1,10 +1,12 @@
-"""What a stage needs at least, compared with what the machine has, before the stage starts."""
+"""The memory and the disk that a stage needs at least, compared with what there is before it starts."""
 
+import shutil
 import sys
+from pathlib import Path
 
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
-from cwgan.errors import InputError
+from cwgan.errors import InputError, WriteError
 from cwgan.gan.training import count_epoch_steps
 from cwgan.machine import find_device, free_memory
 
@@ -32,13 +34,32 @@ def check_gan(config: Config, dataset: GzslDataset) -> None:
         print(f"warning: the GAN takes {steps * gan.epochs} generator steps; {hint}", file=sys.stderr)
 
 
-def check_rows(config: Config, dataset: GzslDataset) -> None:
-    """Refuse more synthetic rows than have room in memory, beside real ones, for the final classifier."""
+def check_rows(config: Config, dataset: GzslDataset, folder: Path | None = None) -> None:
+    """Refuse more synthetic rows than have room: on the disk of a folder, or with real ones in memory.
+
+    Of rows on disk only the labels are in memory. In memory all are there twice while they are joined.
+    InputError for memory, WriteError for the disk.
+    """
+    options, real = config.generate, len(dataset.trainval)
     seen, unseen = len(dataset.seen_classes), len(dataset.unseen_classes)
-    sides = {"unseen": [unseen], "seen": [seen], "all": [unseen, seen]}[config.generate.domain]
-    made = sum(classes * count for classes, count in zip(sides, config.generate.counts, strict=True))
-    size = (made + len(dataset.trainval)) * (NUMBER * dataset.feature_size + 3 * INDEX)
-    _check(f"generate.counts {config.generate.counts}", f"{made} synthetic rows", size, free_memory())
+    sides = {"unseen": [unseen], "seen": [seen], "all": [unseen, seen]}[options.domain]
+    made = sum(classes * count for classes, count in zip(sides, options.counts, strict=True))
+    settings, what = f"generate.counts {options.counts}", f"{made} synthetic rows"
+    size = 3 * INDEX * made
+    if folder:
+        row = NUMBER * (dataset.feature_size + dataset.attribute_size) + INDEX
+        check_disk(folder, settings, what, (made * (1 + options.npy) + real * options.merge) * row)
+    else:
+        size += 2 * NUMBER * dataset.feature_size * (made + real)
+    _check(settings, what, size, free_memory())
+
+
+def check_disk(folder: Path, settings: str, what: str, needed: int) -> None:
+    """Refuse what has no room on the disk of a folder."""
+    free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.is_dir())).free
+    if needed > free:
+        found = f"{what} of at least {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free"
+        raise WriteError(f"{folder}: no room on the disk for {found} ({settings})")
 
 
 def _check(settings: str, what: str, needed: int, free: int) -> None:

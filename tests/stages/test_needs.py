@@ -8,7 +8,7 @@ import torch
 from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
-from cwgan.errors import InputError
+from cwgan.errors import InputError, WriteError
 from cwgan.machine import _list_cgroup_memory, free_memory
 from cwgan.stages.classify import score_generators
 from cwgan.stages.generate import generate
@@ -43,10 +43,11 @@ def test_a_gan_without_room_is_refused_before_anything_is_trained(
 def test_rows_without_room_are_refused_by_every_stage_that_makes_them(
     numbers: GzslDataset, tmp_path: Path
 ) -> None:
-    many = job(numbers, tmp_path, generate__counts=[100_000_000], generate__source="means")
-    message = r"generate.counts \[100000000\]: found 2000000000 synthetic rows of at least 1.07e\+03 GB"
-    with pytest.raises(InputError, match=message):
+    many = job(numbers, tmp_path, generate__counts=[10**11], generate__source="means")
+    on_disk = r"no room on the disk for 2000000000000 synthetic rows of at least 1.2e\+06 GB, and .* are free"
+    with pytest.raises(WriteError, match=rf"{tmp_path}: {on_disk} \(generate.counts \[100000000000\]\)"):
         generate(many, None)
+    message = r"generate.counts \[100000000000\]: found 2000000000000 synthetic rows of at least .* of memory"
     with pytest.raises(InputError, match=message):
         score_generators(many.config, numbers, [])
     assert not list(tmp_path.iterdir())

@@ -34,6 +34,7 @@ from cwgan.gan.mean_correction import predict_means
 from cwgan.gan.networks import SoftmaxClassifier
 from cwgan.gan.snapshots import load_snapshots
 from cwgan.scoring.evaluation import evaluate
+from cwgan.stages import classify
 from cwgan.stages import job as stage_job
 from cwgan.stages.classify import (
     evaluate_classifier,
@@ -43,7 +44,16 @@ from cwgan.stages.classify import (
     train_classifier,
 )
 from cwgan.stages.generate import generate
-from cwgan.stages.job import GAN_FILE, SCORES, Job, load_data, read_config, stage_rng
+from cwgan.stages.job import (
+    ANSWERS_FILE,
+    CLASSIFIER_FILE,
+    GAN_FILE,
+    SCORES,
+    Job,
+    load_data,
+    read_config,
+    stage_rng,
+)
 from cwgan.stages.results import write_results
 from cwgan.stages.train import train
 
@@ -81,6 +91,20 @@ def test_scoring_in_memory_is_generating_training_and_scoring(
     path, (generator,) = generate(Job(TINY, numbers, tmp_path, ignore), gan_file)
     result = train_classifier(Job(TINY, numbers, tmp_path, ignore), path)
     assert score_generators(TINY, numbers, [generator]) == result.scores
+
+
+def test_rows_that_lie_on_disk_train_to_the_bits_of_rows_in_memory(
+    tmp_path: Path, numbers: GzslDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = override(TINY, {"generate.source": "means", "generate.domain": "all", "generate.counts": [4, 3]})
+    dataset, written = scale(numbers, "per_feature", 0.0), []
+    for most in (2**30, 0):
+        monkeypatch.setattr(classify, "IN_MEMORY", most)
+        job = Job(config, dataset, tmp_path, ignore)
+        train_classifier(job, generate(job, None)[0])
+        written.append([(tmp_path / name).read_bytes() for name in (CLASSIFIER_FILE, ANSWERS_FILE)])
+    assert written[0] == written[1]
+    assert not list(tmp_path.glob("tmp*"))
 
 
 def test_a_correction_is_the_same_in_memory_and_in_a_file_and_sees_no_test_row(
