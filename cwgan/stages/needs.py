@@ -4,7 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from cwgan.config import Config
+from cwgan.config import Config, GanConfig
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError, WriteError
 from cwgan.gan.training import count_epoch_steps
@@ -14,11 +14,12 @@ FEW_STEPS = 100  # of the generator; the presets take 300 and more
 NUMBER, INDEX = 4, 8  # bytes
 
 
-def check_gan(config: Config, dataset: GzslDataset) -> None:
-    """Refuse a GAN that has no room in memory, and warn of a training that has too few steps to learn.
+def check_gan(config: Config, dataset: GzslDataset, folder: Path | None = None) -> None:
+    """Refuse a GAN that has no room in memory or in a folder; warn of a training with too few steps to learn.
 
     Of every weight there are a gradient and two moments, of the generator also the snapshots. A step holds
-    features and hidden layers of real and synthetic rows, an epoch the numbers of all rows it draws.
+    features and hidden layers of real and synthetic rows, an epoch the numbers of all rows it draws. A file
+    holds weights, moments and earlier snapshots. InputError for memory, WriteError for the disk.
     """
     gan, rows = config.gan, len(dataset.trainval)
     features, attributes, hidden = dataset.feature_size, dataset.attribute_size, gan.hidden_size
@@ -29,9 +30,20 @@ def check_gan(config: Config, dataset: GzslDataset) -> None:
     step, draws = 4 * NUMBER * batch * (features + hidden), INDEX * batch * steps * gan.critic_steps
     settings = f"gan.hidden_size {hidden}, gan.noise_size {gan.noise_size}, {steps} steps an epoch"
     _check(settings, "a GAN", weights + step + draws, free_memory(find_device(config.device)))
+    if folder:
+        file = NUMBER * (3 * (generator + critic) + (min(gan.snapshots, gan.epochs) - 1) * generator)
+        files = _count_files(gan)
+        check_disk(folder, settings, f"{files} files of a GAN", files * file)
     if steps * gan.epochs < FEW_STEPS:
         hint = f"fewer than {FEW_STEPS} rarely learn anything; see gan.epochs, epoch_steps and batch_size"
         print(f"warning: the GAN takes {steps * gan.epochs} generator steps; {hint}", file=sys.stderr)
+
+
+def _count_files(gan: GanConfig) -> int:
+    """Return how many files of a GAN lie on disk at least when its training ends: a resume point is left."""
+    save = gan.save
+    periodic = len({*range(save.start, gan.epochs + 1, save.every)} - {*save.epochs}) if save.every else 0
+    return len({*save.epochs}) + min(periodic, save.keep or periodic) + bool(save.resume_every) + 1
 
 
 def check_rows(config: Config, dataset: GzslDataset, folder: Path | None = None) -> None:

@@ -13,7 +13,7 @@ from cwgan.machine import _list_cgroup_memory, free_memory
 from cwgan.stages.classify import score_generators
 from cwgan.stages.generate import generate
 from cwgan.stages.job import Job
-from cwgan.stages.needs import check_gan, check_rows
+from cwgan.stages.needs import _count_files, check_gan, check_rows
 from cwgan.stages.train import train
 
 
@@ -53,12 +53,24 @@ def test_rows_without_room_are_refused_by_every_stage_that_makes_them(
     assert not list(tmp_path.iterdir())
 
 
+def test_files_without_room_on_the_disk_are_refused_before_anything_is_trained(
+    numbers: GzslDataset, tmp_path: Path
+) -> None:
+    saves = {"gan__epochs": 10**6, "gan__hidden_size": 10**5, "gan__save__every": 1}
+    message = r": no room on the disk for 1000002 files of a GAN of at least .* \(gan.hidden_size 100000"
+    with pytest.raises(WriteError, match=f"{tmp_path}{message}"):
+        train(job(numbers, tmp_path, **saves))
+    few = job(numbers, tmp_path, gan__save__every=1, gan__save__keep=3, gan__save__epochs=[1, 12])
+    assert _count_files(few.config.gan) == 2 + 3 + 2  # chosen, periodic, the resume point and the last
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_has_room_passes_without_a_word(
     numbers: GzslDataset, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     usual = job(numbers, tmp_path)
-    check_gan(usual.config, numbers)
-    check_rows(usual.config, numbers)
+    check_gan(usual.config, numbers, tmp_path)
+    check_rows(usual.config, numbers, tmp_path)
     assert capsys.readouterr().err == ""
 
 
