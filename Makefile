@@ -1,14 +1,19 @@
 # make demo: environment and the main job on built-in data.  make test: environment, checks and tests.
-# make soak: runs are killed and resumed, and inputs damaged, for a long time.
+# make soak: runs are killed and resumed, inputs damaged, and large numbers of rows, trials and points handled.
 # make divisions FLO=<folder>: recipes on many divisions of the classes, for docs/results.md.
 PYTHON ?= python3.11
 BIN := .venv/bin
+# MLflow cannot be installed below a folder with a % in its name: there .venv is a link to ~/.cache.
+VENV = $(if $(findstring %,$(CURDIR)),$(HOME)/.cache/cwgan/$(shell pwd | cksum | cut -d' ' -f1))
+# What the commands find as the first: not the link but where it leads.
+FOUND := PATH="$$(cd $(BIN) && pwd -P):$$PATH"
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: demo test lint bench soak divisions clean
 
 .venv/installed: pyproject.toml
-	$(PYTHON) -m venv .venv
+	$(if $(VENV),mkdir -p "$(VENV)" && ln -sfn "$(VENV)" .venv)
+	$(PYTHON) -m venv "$(or $(VENV),.venv)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test]"
 	touch $@
 
@@ -18,10 +23,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 	touch $@
 
 demo: .venv/installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local
+	$(FOUND) mlflow run . --env-manager local
 
 test: .venv/installed-photos lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto
+	$(FOUND) python -m pytest -n auto
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -30,11 +35,12 @@ lint: .venv/installed
 	$(BIN)/python -m pytest tests/test_architecture.py
 
 bench: .venv/installed
-	$(BIN)/python -m benchmarks
+	$(FOUND) python -m benchmarks
 
 soak: .venv/installed  # an hour
-	$(BIN)/python -m benchmarks.soak
-	$(BIN)/python -m benchmarks.fuzz 5000
+	$(FOUND) python -m benchmarks.soak
+	$(FOUND) python -m benchmarks.fuzz 5000
+	$(FOUND) python -m benchmarks.load
 
 divisions: .venv/installed  # hours
 	$(BIN)/python -m benchmarks.divisions --unseen 10 20 50
