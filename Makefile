@@ -37,7 +37,7 @@ lint: .venv/installed
 bench: .venv/installed
 	$(FOUND) python -m benchmarks
 
-soak: .venv/installed  # an hour
+soak: .venv/installed  # two hours
 	$(FOUND) python -m benchmarks.soak
 	$(FOUND) python -m benchmarks.fuzz 5000
 	$(FOUND) python -m benchmarks.load

@@ -42,7 +42,7 @@ from tests.postgres import Postgres
 ROOT = Path(__file__).resolve().parent.parent
 SEEN, UNSEEN, ATTRIBUTES, FEATURES = 645, 72, 102, 2048  # SUN's
 MEMORY = 4 * 10**9  # bytes
-WORKERS, WORK = 8, 4.0  # seconds of an objective
+WORKERS, WORK = 8, 2.0  # seconds of an objective
 MOST_OVERHEAD = 0.5  # CPU seconds a trial
 EDGE = 10  # the first and the last of so many parts of a sweep are shown
 Row = dict[str, float]
@@ -209,7 +209,7 @@ def main(quick: bool) -> bool:
     found = dict[str, dict[str, Row]]()
     for title, work, size in (
         ("rows", handle_rows, 20 if quick else 1000),
-        ("sweep, s a trial", lambda *given: {"sweep": search(*given)}, 40 if quick else 2000),
+        ("sweep, s a trial", lambda *given: {"sweep": search(*given)}, 24 if quick else 2000),
         ("metric points", lambda *given: {"one run": log_points(*given)}, 1000 if quick else 100_000),
     ):
         with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
