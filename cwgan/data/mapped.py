@@ -108,8 +108,8 @@ def read_matrix(
 
 
 def fingerprint_rows(matrix: Matrix) -> list[bytes]:
-    """Return 16 bytes for each row, of its content as the files have it."""
-    if isinstance(matrix, View):
+    """Return 16 bytes for each row, of its content in the units of the files that this program writes."""
+    if isinstance(matrix, View) and matrix.offset is None and not matrix.unit_norm:
         prints = fingerprint_rows(matrix.base)
         return prints if matrix.index is None else [prints[row] for row in matrix.index.tolist()]
     if isinstance(matrix, MappedRows):
