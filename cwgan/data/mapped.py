@@ -17,8 +17,9 @@ from cwgan.data.matrix import Matrix, View, in_chunks, is_large
 from cwgan.errors import InputError, WriteError
 from cwgan.files import fingerprint, written_whole
 
-RELEASE = 2**28  # bytes read from a mapped file, after which its pages are given back to the system
-BLOCK = 16  # rows that lie side by side on disk and are read together
+RELEASE = 2**28  # bytes of a mapped file in memory, after which they are given back to the system
+AROUND = 2**16  # bytes that the system maps where one is read
+BLOCK = 4  # rows that lie side by side on disk and are read together
 
 
 class MappedRows:
@@ -74,7 +75,7 @@ class MappedRows:
             for place in np.unique(homes).tolist():
                 here = homes == place
                 out[here] = self._parts[place][wanted[here] - self._starts[place]]
-        self._read += out.nbytes
+        self._read += len(rows) * max(AROUND, out.itemsize * out.shape[1])
         if self._read > RELEASE:
             self._file._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
             self._read = 0

@@ -82,6 +82,7 @@ def test_compressed_rows_cannot_stay_on_disk(tmp_path: Path) -> None:
 
 def test_rows_on_disk_are_shuffled_by_blocks_and_within_windows(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(matrix, "WINDOW", 64)
+    monkeypatch.setattr(mapped, "BLOCK", 16)
     (tmp_path / "rows").write_bytes(np.arange(1000, dtype=np.float32).tobytes())
     rows = MappedRows(tmp_path / "rows", 1, [(0, 1000, np.dtype(np.float32))])
     order = shuffle(View(rows), torch.arange(1000), torch.Generator().manual_seed(0))

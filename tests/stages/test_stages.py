@@ -16,7 +16,7 @@ from make_data import SEEN, UNSEEN, assert_same_data, rows_of, write_xlsa17, xls
 from cwgan.command_line import from_dict, override, to_dict
 from cwgan.config import HIT_SCORES, ClassifierConfig, Config, DataConfig, GenerateConfig
 from cwgan.config import SCORES as ALL_SCORES
-from cwgan.data import matrix
+from cwgan.data import mapped, matrix
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import load_numbers
@@ -522,3 +522,22 @@ def test_rows_without_a_file_are_those_of_the_file_and_train_to_the_same_bits(
     assert torch.equal(labels, others)
     assert labels[-100:].unique().numel() > 10, "many rows are made in a random order of classes"
     train_classifier(job, checkpoint)
+
+
+def test_rows_that_are_shuffled_as_a_disk_can_follow_train_as_well_within_what_seeds_differ_by(
+    tmp_path: Path, numbers: GzslDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_hdf5(numbers, tmp_path)
+    monkeypatch.setattr(mapped, "BLOCK", 2)
+    monkeypatch.setattr(matrix, "WINDOW", 2600)  # 13 blocks of each class, as of ImageNet's
+    config = override(TINY, {"generate.source": "means", "generate.counts": [50], "classifier.epochs": 20})
+
+    def score(memory: str) -> torch.Tensor:
+        dataset = scale(load_dataset(str(tmp_path), memory=memory), "overall", 4.0)
+        found = [score_generators(override(config, {"seed": seed}), dataset, []) for seed in range(3)]
+        return torch.tensor([[scores[name] for name in ("H", "T1", "AUSUC")] for scores in found])
+
+    ram, disk = score("ram"), score("disk")
+    spread = ram.amax(0) - ram.amin(0)
+    assert ((disk.mean(0) - ram.mean(0)).abs() <= spread).all()
+    assert ram.min() > 0.5
