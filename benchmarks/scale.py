@@ -26,7 +26,7 @@ from cwgan.data.hdf5 import CLASSES_FILE, ROWS_FILE
 from cwgan.files import create_hdf5, written_whole
 
 ROOT = Path(__file__).resolve().parent.parent
-ATTRIBUTES, TEST_SEEN, TEST_UNSEEN, PARTS = 500, 50, 5, 40
+ATTRIBUTES, TEST_SEEN, TEST_UNSEEN, PARTS = 500, 20, 3, 40
 SHOWN = ("hit_at", "S ", "U ", "H ", "T1", "AUSUC", "Seconds")
 
 

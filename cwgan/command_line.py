@@ -78,9 +78,11 @@ def parse(command: Command, argv: Sequence[str], inherited: Mapping[str, Any] | 
     parser.set_defaults({name: value for name, value in values.items() if command.has_flag(name)})
     final = flatten(parser.parse_args(argv).as_dict())
     values |= {name: _listed(name, value) for name, value in final.items() if name in ALLOWED}
-    typed = {name: str(values.get(name, value)).strip() for name, value in given.items()}
+    config = from_dict(nested(values))
+    used = {**values, **flatten(to_dict(config))}
+    typed = {name: str(used.get(name, value)).strip() for name, value in given.items()}
     told = {name: value for name, value in typed.items() if value} | layers
-    return Arguments(from_dict(nested(values)), layers, references, told)
+    return Arguments(config, layers, references, told)
 
 
 def override(config: Config, values: Mapping[str, Any], source: object = "configuration") -> Config:

@@ -27,7 +27,7 @@ SCORES = (*HEADLINE, "AUSUC", *RAW, "gamma", "leak_seen_to_unseen", "leak_unseen
 class DataConfig(Section, section="data."):
     """The data set and how it is read."""
 
-    path: str = option(BUILT_IN, "'numbers' (built in), or a folder in the xlsa17 or the HDF5 layout")
+    path: str = option(BUILT_IN, "'numbers' (built in), a folder of xlsa17 or HDF5 files, or a merged file")
     name: str = option("", "name shown in MLflow; empty: the folder's name")
     attributes: str = option("", ".npy file (classes x attributes) that replaces the data set's attributes")
     new_classes: str = option("", "CSV file of further classes without rows: name, attributes, ...")
@@ -53,27 +53,26 @@ class DataConfig(Section, section="data."):
 class GenerateConfig(Section, section="generate."):
     """The synthetic features."""
 
-    domain: Literal["unseen", "seen", "all"] = option("unseen", "classes that features are generated for")
-    counts: list[int] = option([300], "for each class; domain 'all': [unseen, seen]", unit="rows", at_least=1)
+    domain: Literal["unseen", "seen", "all", "openset"] = option("unseen", "of which classes; openset: all")
+    counts: list[int] = option([300], "for each class; of all: [unseen, seen]", unit="rows", at_least=1)
     source: Literal["gan", "means", "auto"] = option(
         "auto", "means: predicted means with the spread of seen rows, no GAN; auto: select takes the better"
     )
     mean_correction: float = option(
         1.0, "share of the way to its ridge-regression mean that each class is moved", at_least=0, at_most=1
     )
-    mean_ridge: float = option(
-        0.0, "penalty of that regression on cosines of attributes; 0: best on left-out classes", at_least=0
-    )
+    mean_ridge: float = option(0.0, "that regression's penalty; 0: best on left-out classes", at_least=0)
     merge: bool = option(False, "also write the real training rows into the file, before the synthetic ones")
     largest_file: float = option(
-        16.0, "main: a larger synthetic.h5 is not written; its rows are made as they are read", unit="GB"
+        16.0, "main: a larger synthetic.h5 is not written, its rows are made when read", unit="GB", at_least=0
     )
     npy: bool = option(False, "also write X.npy, Y.npy and A.npy (synthetic rows only)")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        wanted = 2 if self.domain == "all" else 1
-        if len(self.counts) != wanted:
+        if self.domain == "openset":  # the original's word, with one count for both sides
+            vars(self).update(domain="all", counts=self.counts * (2 if len(self.counts) == 1 else 1))
+        if len(self.counts) != (wanted := 2 if self.domain == "all" else 1):
             allowed = f"{wanted} number(s) for domain '{self.domain}'"
             raise InputError("configuration", "generate.counts", self.counts, allowed)
 

@@ -37,7 +37,7 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
             # Asks for huge pages, see docs/performance.md; PyTorch looks only once.
             os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
             # OpenMP's threads spin 300000 times before they sleep, which costs others their cores.
-            os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+            os.environ.setdefault("GOMP_SPINCOUNT", "1000" if _is_crowded() else "3000")
             _work(command, flags, arguments)
     except (InputError, FloatingPointError, OSError, MemoryError) as error:
         message = " ".join(str(error).splitlines())
@@ -53,6 +53,15 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
     finally:
         gc.enable()
     return 0
+
+
+def _is_crowded() -> bool:
+    """Return whether more threads want to run on this machine now than it has cores; only Linux tells."""
+    try:
+        running = Path("/proc/loadavg").read_text(encoding="ascii").split()[3].partition("/")[0]
+    except (OSError, IndexError):
+        return False
+    return int(running) > (os.cpu_count() or 1)
 
 
 def _work(command: Command, flags: list[str], arguments: Arguments) -> None:

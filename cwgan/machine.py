@@ -1,8 +1,9 @@
 """What a run asks of the machine: threads, the precision of matrix products, the device, and memory."""
 
+import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -57,6 +58,12 @@ def find_device(name: str) -> torch.device:
         allowed = ", ".join(["auto", "cpu", *gpus]) if gpus else "auto or cpu: PyTorch sees no GPU here"
         raise InputError("configuration", "device", name, allowed)
     return torch.device("cuda")
+
+
+def give_back_memory() -> None:
+    """Return to the system what the C library keeps of freed memory; after a GAN that is all its weights."""
+    with suppress(AttributeError):  # of another C library than GNU's
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def free_memory(device: torch.device | None = None) -> int:

@@ -32,8 +32,9 @@ class GzslDataset:
     `name` is for MLflow, `source`, the folder it was read from, for errors. Labels are 0 to classes - 1, the
     rows of attributes. Splits are row indices; all but `trainval` may be empty. With `test_concealed` the
     features of test rows are not looked at, not even for NaN. `origins` are the rows' numbers in the data set
-    that this is a view of, `divisor` is what the features of the files were divided by. `backbone` says, in
-    JSON, how features were made of images, where that is known.
+    that this is a view of, `divisor` is what the features of the files were divided by, `unscaled` are the
+    attributes of the files, where others took their place. `backbone` says, in JSON, how features were made
+    of images, where that is known.
 
     InputError if sizes disagree, a value is not finite, a label has no class, class names repeat, `trainval`
     is empty or has rows of all classes, a split names a row twice, `train` or `val` leaves `trainval`, or
@@ -54,6 +55,7 @@ class GzslDataset:
     test_concealed: bool = False
     origins: Int64[Tensor, " rows"] | None = None
     divisor: Float32[Tensor, " features"] | None = None
+    unscaled: Float32[Tensor, "classes attributes"] | None = None
     backbone: str = ""
 
     def __post_init__(self) -> None:
@@ -110,6 +112,11 @@ class GzslDataset:
     def in_file_units(self, features: Float32[Tensor, "*any features"]) -> Float32[Tensor, "*any features"]:
         """Return scaled features in the units of the files."""
         return features if self.divisor is None else features * self.divisor
+
+    @property
+    def file_attributes(self) -> Float32[Tensor, "classes attributes"]:
+        """The attributes before any scaling."""
+        return self.attributes if self.unscaled is None else self.unscaled
 
     def summarize(self) -> str:
         """Return one line that says what is in it."""

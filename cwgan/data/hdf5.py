@@ -1,13 +1,15 @@
 """Read and write the original code's HDF5 pair: `data.h5` (rows by split) and `knn.h5` (classes by domain).
 
 `data.h5` holds `{train, train_val, val, test/seen, test/unseen}/{X, Y, y, A/continuous, A/binary}`: train is
-trainval, train_val is train, Y is 1-based, y 0-based. `knn.h5` holds `{openset, openval, zsl}/{data, ids, ys,
-labels, knn2id, id2knn, id2class}` for all, seen and unseen classes. Source: the data preparation of Felix et
-al. 2018 (github.com/rfelixmg/frwgan-eccv18, notebooks/dataset).
+trainval, train_val is train, Y is 1-based, y 0-based. Where this program wrote it, it also holds `row`, the
+numbers (1-based) that the rows had where they came from: so they stand in the same order, and the same are
+drawn. `knn.h5` holds `{openset, openval, zsl}/{data, ids, ys, labels, knn2id, id2knn, id2class}` for all,
+seen and unseen classes. Source: the data preparation of Felix et al. 2018
+(github.com/rfelixmg/frwgan-eccv18, notebooks/dataset).
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import h5py
@@ -17,8 +19,9 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset, binarize
-from cwgan.data.mapped import MappedRows, fingerprint_rows
-from cwgan.data.matrix import Matrix, is_large
+from cwgan.data.mapped import read_matrix
+from cwgan.data.matrix import View
+from cwgan.data.merged import count_synthetic
 from cwgan.data.xlsa17 import load_attributes, to_float32, to_zero_based
 from cwgan.errors import InputError
 from cwgan.files import create_hdf5, dataset_of, fingerprint, open_hdf5, written_whole
@@ -32,105 +35,105 @@ CHUNK = 1024  # rows copied at a time
 def load_hdf5(
     folder: Path, name: str, attributes: Path | None = None, conceal_test: bool = False, memory: str = "auto"
 ) -> GzslDataset:
-    """Read a pair; classes are ordered by id.
+    """Read a pair; classes are ordered by id, rows by their number `row`, or as stored where they have none.
 
-    Rows of `train_val` and `val` are found again among those of `train` by their content; others are dropped.
-    `memory` is that of `read_matrix`, other arguments and errors those of `cwgan.data.xlsa17.load_xlsa17`.
+    `folder` is that of both files, or the file of rows, beside which `knn.h5` lies. A merged file, which says
+    in `info` how many synthetic rows end `train`, is the data set of its real rows. Rows of `train_val` and
+    `val` are found again among those of `train` by number or by content; others are dropped. Where
+    `openset/labels` are missing, a class is called after its id. InputError also for classes of `zsl` with
+    rows in `train`, and for attributes of rows that are not those of their class. `memory` is that of
+    `read_matrix`, other arguments and errors are those of `cwgan.data.xlsa17.load_xlsa17`.
     """
-    path = folder / CLASSES_FILE
+    rows_path = folder / ROWS_FILE if folder.is_dir() else folder
+    path = rows_path.with_name(CLASSES_FILE)
     with open_hdf5(path) as file:
-        ids = to_zero_based(dataset_of(file, "openset/ids", 1)[:], path, "openset/ids")
-        table = dataset_of(file, "openset/data", 2)[:]
-        names = dataset_of(file, "openset/labels", 1, "text").asstr("utf-8")[:].tolist()
-    different = len(np.unique(ids))
-    if not len(ids) == len(table) == len(names) == different:
-        found = f"{different} different ids, {len(table)} rows of data, {len(names)} labels"
-        raise InputError(path, "openset", found, "as many of each")
-    order = np.argsort(ids)
-    ids, table, names = ids[order], table[order], [names[row] for row in order]
+        ids, table, names = _read_classes(file)
+        zsl = ids[:0]
+        if "zsl/ids" in file:
+            zsl = to_zero_based(dataset_of(file, "zsl/ids", 1)[:], path, "zsl/ids")
+    known = to_float32(table)
     if attributes is not None:
         table = load_attributes(attributes, names, len(ids))
+    names = names or [f"class {number + 1}" for number in ids.tolist()]
 
     index = dict.fromkeys(TEST_GROUPS, torch.empty(0, dtype=torch.int64))
-    with open_hdf5(folder / ROWS_FILE) as file:
+    with open_hdf5(rows_path) as file:
         backbone = dataset_of(file, "backbone", 0, "text").asstr()[()] if "backbone" in file else ""
         width = dataset_of(file, "train/X", 2).shape[1]
         splits = ["trainval", *(split for split, key in TEST_GROUPS.items() if key in file)]
         stored = {split: _find_features(file, GROUPS[split], width) for split in splits}
-        features = read_matrix([*stored.values()], folder / ROWS_FILE, memory)
-        labels, start = np.empty(len(features), dtype=np.int64), 0
-        for split, rows in stored.items():
-            stop = start + len(rows)
-            labels[start:stop] = _read_labels(file, GROUPS[split], len(rows), ids)
-            index[split], start = torch.arange(start, stop), stop
+        synthetic = count_synthetic(file, path, len(stored["trainval"]))
+        counts = {split: len(rows) - synthetic * (split == "trainval") for split, rows in stored.items()}
+        places = _order_rows(file, {GROUPS[split]: count for split, count in counts.items()})
+        features = read_matrix([*stored.values()], [*counts.values()], rows_path, memory)
+        labels = np.empty(len(features), dtype=np.int64)
+        if ((order := np.concatenate(places))[1:] < order[:-1]).any():
+            features = View(features, torch.from_numpy(np.argsort(order)))
+        for (split, rows), place in zip(stored.items(), places, strict=True):
+            labels[place] = _read_labels(file, GROUPS[split], len(rows), ids)[: len(place)]
+            index[split] = torch.from_numpy(place)
         home = defaultdict(list)
-        prints = fingerprint_rows(features) if GROUPS["train"] in file else []
-        for row in index["trainval"].tolist() if prints else ():
-            home[prints[row], int(labels[row])].append(row)
+        if GROUPS["train"] in file:
+            keys = _read_keys(file, "train", width, ids, synthetic)
+            for key, row in zip(keys, places[0].tolist(), strict=True):
+                home[key].append(row)
         for split in ("train", "val"):
             keys = _read_keys(file, GROUPS[split], width, ids)
             index[split] = torch.tensor([home[key].pop() for key in keys if home.get(key)], dtype=torch.int64)
-    if 0 in (len(index["train"]), len(index["val"])):
-        index["train"] = index["val"] = index["train"][:0]
-    tensors = features, torch.from_numpy(labels), to_float32(table)
-    return GzslDataset(
-        name, str(folder), *tensors, tuple(names), **index, test_concealed=conceal_test, backbone=backbone
-    )
-
-
-def read_matrix(parts: Sequence[h5py.Dataset], path: Path, memory: str = "auto") -> Matrix:
-    """Return the rows of the datasets of one file, one below the other: in memory, or left where they lie.
-
-    A `memory` of "ram" reads them, "disk" maps them, and "auto" maps what is large and lies in one piece.
-    InputError for "disk" where a dataset does not.
-    """
-    rows, width = sum(len(part) for part in parts), parts[0].shape[1]
-    offsets = [part.id.get_offset() for part in parts if len(part)]
-    for part in parts:
-        if memory == "disk" and len(part) and part.id.get_offset() is None:
-            allowed = "a dataset in one piece (h5repack -l CONTI), or another data.memory than disk"
-            raise InputError(path, part.name, "a dataset in chunks", allowed)
-    if memory == "disk" or (memory == "auto" and is_large(rows, width) and None not in offsets):
-        places = [(part.id.get_offset(), len(part), part.dtype) for part in parts if len(part)]
-        return MappedRows(path, width, places)
-    features, start = np.empty((rows, width), np.float32), 0
-    for part in parts:
-        if len(part):
-            part.read_direct(features[start : start + len(part)])
-        start += len(part)
-    return torch.from_numpy(features)
+        if 0 in (len(index["train"]), len(index["val"])):
+            index["train"] = index["val"] = index["train"][:0]
+        tensors = features, torch.from_numpy(labels), to_float32(table)
+        dataset = GzslDataset(
+            name, str(folder), *tensors, tuple(names), **index, test_concealed=conceal_test, backbone=backbone
+        )
+        _check_attributes(file, dataset.labels[dataset.trainval], known, synthetic)
+    for strange in np.setdiff1d(zsl, ids[dataset.unseen_classes.numpy()]):
+        allowed = "classes of openset that have no rows in train"
+        raise InputError(path, "zsl/ids", f"class {strange + 1}", allowed)
+    return dataset
 
 
 def save_hdf5(dataset: GzslDataset, folder: Path) -> None:
     """Write a pair into a folder; both files appear once both are whole, or neither."""
-    seen, unseen = dataset.seen_classes, dataset.unseen_classes
-    domains = {"openset": torch.arange(dataset.class_count), "openval": seen, "zsl": unseen}
     with written_whole(folder / ROWS_FILE) as rows_path, written_whole(folder / CLASSES_FILE) as classes_path:
-        with create_hdf5(classes_path) as file:
-            for domain, classes in domains.items():
-                _write_classes(file.create_group(domain), dataset, classes)
+        write_classes(classes_path, dataset)
         with create_hdf5(rows_path) as file:
             file["name"] = dataset.name
-            if dataset.backbone:
-                file["backbone"] = dataset.backbone
-            for split, key in GROUPS.items():
-                if len(getattr(dataset, split)):
-                    _write_rows(file.create_group(key), dataset, getattr(dataset, split))
+            write_rows(file, dataset, GROUPS)
+
+
+def write_classes(path: Path, dataset: GzslDataset) -> None:
+    """Write `knn.h5`."""
+    seen, unseen = dataset.seen_classes, dataset.unseen_classes
+    domains = {"openset": torch.arange(dataset.class_count), "openval": seen, "zsl": unseen}
+    with create_hdf5(path) as file:
+        for domain, classes in domains.items():
+            _write_classes(file.create_group(domain), dataset, classes)
+
+
+def write_rows(file: h5py.File, dataset: GzslDataset, splits: Iterable[str]) -> None:
+    """Write the rows of splits that have any, in the units of the data set's files."""
+    if dataset.backbone:
+        file["backbone"] = dataset.backbone
+    for split in splits:
+        if len(getattr(dataset, split)):
+            _write_rows(file.create_group(GROUPS[split]), dataset, getattr(dataset, split))
 
 
 def _write_rows(group: h5py.Group, dataset: GzslDataset, index: Int64[Tensor, " chosen"]) -> None:
-    labels, table = dataset.labels[index], dataset.attributes
-    group["Y"], group["y"] = labels.numpy() + 1, labels.numpy()
+    labels, table = dataset.labels[index], dataset.file_attributes
+    group["Y"], group["y"], group["row"] = labels.numpy() + 1, labels.numpy(), index.numpy() + 1
     continuous, binary = ("A/continuous", table, labels), ("A/binary", binarize(table), labels)
     for key, source, rows in (("X", dataset.features, index), continuous, binary):
         out = group.create_dataset(key, (len(rows), source.shape[1]), np.float32)
         for start in range(0, len(rows), CHUNK):
-            out[start : start + CHUNK] = source[rows[start : start + CHUNK]].numpy()
+            chunk = source[rows[start : start + CHUNK]]
+            out[start : start + CHUNK] = (dataset.in_file_units(chunk) if key == "X" else chunk).numpy()
 
 
 def _write_classes(group: h5py.Group, dataset: GzslDataset, classes: Int64[Tensor, " classes"]) -> None:
     names = [dataset.class_names[label] for label in classes.tolist()]
-    group["data"] = dataset.attributes[classes].numpy()
+    group["data"] = dataset.file_attributes[classes].numpy()
     group["ids"], group["ys"] = classes.numpy() + 1, classes.numpy()
     group["labels"] = np.array([name.encode() for name in names])
     for row, label in enumerate(classes.tolist()):
@@ -159,14 +162,74 @@ def _read_labels(file: h5py.File, group: str, count: int, ids: np.ndarray) -> np
     return np.searchsorted(ids, values)
 
 
-def _read_keys(file: h5py.File, group: str, width: int, ids: np.ndarray) -> Iterator[tuple[bytes, int]]:
-    """Yield fingerprint and label of every row of an optional split, reading `CHUNK` rows at a time."""
+def _read_classes(file: h5py.File) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
+    """Return all classes' ids, ascending, with their attributes, and their names where there are any."""
+    ids = to_zero_based(dataset_of(file, "openset/ids", 1)[:], Path(file.filename), "openset/ids")
+    table, different = dataset_of(file, "openset/data", 2)[:], len(np.unique(ids))
+    has_names = "openset/labels" in file
+    names = dataset_of(file, "openset/labels", 1, "text").asstr("utf-8")[:].tolist() if has_names else None
+    if not len(ids) == len(table) == different == len(ids if names is None else names):
+        labels = "no labels" if names is None else f"{len(names)} labels"
+        found = f"{different} different ids, {len(table)} rows of data, {labels}"
+        raise InputError(file.filename, "openset", found, "as many of each")
+    order = np.argsort(ids)
+    return ids[order], table[order], names and [names[row] for row in order]
+
+
+def _order_rows(file: h5py.File, counts: dict[str, int]) -> list[np.ndarray]:
+    """Return the places of each group's rows, in the order of their numbers, or of storage without any."""
+    sizes = [*counts.values()]
+    if "train/row" not in file:
+        return np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    numbers = np.concatenate([_read_numbers(file, group, count) for group, count in counts.items()])
+    different, places = np.unique(numbers, return_inverse=True)
+    if len(different) < len(numbers):
+        found = f"{len(numbers)} rows with {len(different)} different numbers"
+        raise InputError(file.filename, "row", found, "a number of its own for each row")
+    return np.split(places, np.cumsum(sizes)[:-1])
+
+
+def _read_numbers(file: h5py.File, group: str, count: int) -> np.ndarray:
+    key = f"{group}/row"
+    stored = dataset_of(file, key, 1)
+    if len(stored) != count:
+        raise InputError(file.filename, key, f"{len(stored)} numbers", f"{count}, one per row of X")
+    return to_zero_based(stored[:], Path(file.filename), key)
+
+
+def _read_keys(
+    file: h5py.File, group: str, width: int, ids: np.ndarray, skipped: int = 0
+) -> Iterator[object]:
+    """Yield what the rows of an optional split, less the last, are known by: number, or content and label."""
     if group not in file:
         return
     stored = _find_features(file, group, width)
     labels = _read_labels(file, group, len(stored), ids).tolist()
-    # HDF5 converts to float32 here, as it does for the rows that these are compared with.
+    count = len(stored) - skipped
+    if "train/row" in file:
+        yield from _read_numbers(file, group, count).tolist()
+        return
     converted = stored.astype(np.float32)
-    for start in range(0, len(stored), CHUNK):
-        for row, label in zip(converted[start : start + CHUNK], labels[start : start + CHUNK], strict=True):
+    for start in range(0, count, CHUNK):
+        stop = min(start + CHUNK, count)
+        for row, label in zip(converted[start:stop], labels[start:stop], strict=True):
             yield fingerprint(row), label
+
+
+def _check_attributes(file: h5py.File, labels: Int64[Tensor, " real"], table: Tensor, synthetic: int) -> None:
+    """Refuse attributes of real training rows, if there are any, that are not those of their classes."""
+    key, shape = "train/A/continuous", (len(labels) + synthetic, table.shape[1])
+    if key not in file:
+        return
+    stored = dataset_of(file, key, 2)
+    if stored.shape != shape:
+        raise InputError(
+            file.filename, key, f"shape {stored.shape}", f"{shape}, those of rows and attributes"
+        )
+    for start in range(0, len(labels), CHUNK):
+        wanted = table[labels[start : start + CHUNK]]
+        found = torch.from_numpy(stored.astype(np.float32)[start : start + len(wanted)])
+        is_same = torch.isclose(found, wanted, rtol=1e-4, atol=0).all(dim=1)
+        for row in torch.nonzero(~is_same).flatten().tolist():
+            allowed = f"those of the row's class in {CLASSES_FILE}"
+            raise InputError(file.filename, key, f"other attributes in row {start + row + 1}", allowed)

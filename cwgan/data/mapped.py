@@ -7,17 +7,19 @@ from functools import cached_property
 from pathlib import Path
 from zipfile import BadZipFile
 
+import h5py
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from cwgan.data.matrix import Matrix, View, in_chunks
-from cwgan.errors import WriteError
+from cwgan.data.matrix import Matrix, View, in_chunks, is_large
+from cwgan.errors import InputError, WriteError
 from cwgan.files import fingerprint, written_whole
 
-RELEASE = 2**28  # bytes read from a mapped file, after which its pages are given back to the system
-BLOCK = 16  # rows that lie side by side on disk and are read together
+RELEASE = 2**28  # bytes of a mapped file in memory, after which they are given back to the system
+AROUND = 2**16  # bytes that the system maps where one is read
+BLOCK = 4  # rows that lie side by side on disk and are read together
 
 
 class MappedRows:
@@ -73,16 +75,42 @@ class MappedRows:
             for place in np.unique(homes).tolist():
                 here = homes == place
                 out[here] = self._parts[place][wanted[here] - self._starts[place]]
-        self._read += out.nbytes
+        self._read += len(rows) * max(AROUND, out.itemsize * out.shape[1])
         if self._read > RELEASE:
             self._file._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
             self._read = 0
         return torch.from_numpy(out)
 
 
+def read_matrix(
+    parts: Sequence[h5py.Dataset], counts: Sequence[int], path: Path, memory: str = "auto"
+) -> Matrix:
+    """Return the first rows of the datasets of one file, so many of each: in memory, or left where they lie.
+
+    A `memory` of "ram" reads them, "disk" maps them, and "auto" maps what is large and lies in one piece.
+    InputError for "disk" where a dataset does not.
+    """
+    used, shape = (
+        [pair for pair in zip(parts, counts, strict=True) if pair[1]],
+        (sum(counts), parts[0].shape[1]),
+    )
+    places = [(part.id.get_offset(), count, part.dtype) for part, count in used]
+    for (part, _), (offset, *_) in zip(used, places, strict=True):
+        if memory == "disk" and offset is None:
+            allowed = "a dataset in one piece (h5repack -l CONTI), or another data.memory than disk"
+            raise InputError(path, part.name, "a dataset in chunks", allowed)
+    if memory == "disk" or (memory == "auto" and is_large(*shape) and all(place[0] for place in places)):
+        return MappedRows(path, shape[1], places)
+    features, start = np.empty(shape, np.float32), 0
+    for part, count in used:
+        part.read_direct(features[start : start + count], np.s_[:count])
+        start += count
+    return torch.from_numpy(features)
+
+
 def fingerprint_rows(matrix: Matrix) -> list[bytes]:
-    """Return 16 bytes for each row, of its content as the files have it."""
-    if isinstance(matrix, View):
+    """Return 16 bytes for each row, of its content in the units of the files that this program writes."""
+    if isinstance(matrix, View) and matrix.offset is None and not matrix.unit_norm:
         prints = fingerprint_rows(matrix.base)
         return prints if matrix.index is None else [prints[row] for row in matrix.index.tolist()]
     if isinstance(matrix, MappedRows):

@@ -26,6 +26,7 @@ MATRIX, COMPRESSED = 14, 15  # types of elements; the others are the keys above
 CELLS, TEXT, NUMERIC = 1, 4, range(6, 16)  # classes of matrices
 OTHERS = {2: "a struct", 3: "an object", 5: "a sparse matrix", 16: "a function", 17: "an object"}
 COMPLEX = 0x800
+PIECE = 65536  # compressed bytes unfolded at a time, so that what they become is never held twice
 
 Element = tuple[int, memoryview]
 
@@ -84,13 +85,15 @@ def _split(data: memoryview, order: str) -> Iterator[Element]:
 
 def _inflate(data: memoryview, order: str) -> Element:
     """Return the one element within compressed data, whose checksum must be right."""
-    inflater = zlib.decompressobj()
-    kind, size = struct.unpack(f"{order}II", inflater.decompress(data, 8))
-    whole = inflater.decompress(inflater.unconsumed_tail, size) if size else b""
-    rest = inflater.decompress(inflater.unconsumed_tail, 1)
-    if rest or len(whole) < size or not inflater.eof:
+    inflater, whole, kind, size = zlib.decompressobj(), bytearray(), 0, 0
+    for start in range(0, len(data), PIECE):
+        whole += inflater.decompress(data[start : start + PIECE])
+        kind, size = struct.unpack_from(f"{order}II", whole)
+        if len(whole) > 8 + size:
+            break
+    if len(whole) != 8 + size or not inflater.eof:
         raise ValueError("compressed data of another size than stated")
-    return kind, memoryview(whole)
+    return kind, memoryview(whole)[8:]
 
 
 def _read_matrix(data: memoryview, order: str, wanted: tuple[str, ...] = ()) -> tuple[str, Any]:

@@ -19,7 +19,8 @@ def scale(dataset: GzslDataset, scaling: str, attribute_norm: float) -> GzslData
     Scaling is that of `data.scaling`, "auto" being "overall"; with an `attribute_norm` of 0 attributes stay.
     InputError for a row of norm 0 under "unit_norm", and for attributes that all seen classes share.
     """
-    features, attributes, divisor = dataset.features, dataset.attributes, dataset.divisor
+    features, divisor = dataset.features, dataset.divisor
+    attributes, unscaled = dataset.attributes, dataset.unscaled
     if scaling in ("auto", "overall", "per_feature"):
         divisor = find_divisor(features, dataset.trainval, scaling == "per_feature")
         features = View(features, divisor=divisor)
@@ -40,10 +41,12 @@ def scale(dataset: GzslDataset, scaling: str, attribute_norm: float) -> GzslData
         if not SMALLEST < largest < 1 / SMALLEST:  # their squares leave float32
             allowed = f"{SMALLEST} to {1 / SMALLEST:.0e}, which other units bring about"
             raise InputError(dataset.source, "attributes", f"differences of {largest:.3g}", allowed)
-        attributes = scale_attributes(attributes, seen, attribute_norm)
+        attributes, unscaled = scale_attributes(attributes, seen, attribute_norm), attributes
     if features is dataset.features and attributes is dataset.attributes:
         return dataset
-    return dataclasses.replace(dataset, features=features, attributes=attributes, divisor=divisor)
+    return dataclasses.replace(
+        dataset, features=features, attributes=attributes, divisor=divisor, unscaled=unscaled
+    )
 
 
 def find_divisor(

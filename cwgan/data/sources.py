@@ -10,6 +10,7 @@ from typing import Literal
 from cwgan.config import BUILT_IN
 from cwgan.data import hdf5, xlsa17
 from cwgan.data.dataset import GzslDataset, binarize
+from cwgan.data.merged import read_name
 from cwgan.data.new_classes import add_new_classes
 from cwgan.data.numbers import load_numbers
 from cwgan.errors import InputError
@@ -29,7 +30,8 @@ def load_dataset(
 ) -> GzslDataset:
     """Read a data set with all its splits; InputError if the folder is missing, of neither layout, or bad.
 
-    `path` is "numbers", which `seed` draws, or a folder; an empty `name` is "numbers" or that of the folder.
+    `path` is "numbers", which `seed` draws, a folder, or a merged file; an empty `name` is "numbers", that of
+    the folder, or what the file says.
     The .npy file `attributes`, if not empty, replaces the attributes; an `att_type` of "binary" makes them 0
     or 1 by `binarize`. `conceal_test` is that of `GzslDataset`, `new_classes` that of `add_new_classes`, and
     `memory` that of `hdf5.read_matrix`.
@@ -41,7 +43,10 @@ def load_dataset(
         dataset = dataclasses.replace(load_numbers(seed), name=name or BUILT_IN)
     else:
         folder, table = Path(os.path.abspath(path)), Path(attributes) if attributes else None
-        dataset = _find_reader(folder, memory)(folder, name or folder.name, table, conceal_test)
+        if folder.suffix == ".h5" and not folder.is_dir():
+            dataset = hdf5.load_hdf5(folder, name or read_name(folder), table, conceal_test, memory)
+        else:
+            dataset = _find_reader(folder, memory)(folder, name or folder.name, table, conceal_test)
     more = add_new_classes(dataset, new_classes)
     if att_type == "continuous":
         return more
@@ -56,6 +61,10 @@ def _find_reader(folder: Path, memory: str) -> Callable[[Path, str, Path | None,
         present, found = set(os.listdir(folder)), "neither layout"
     except OSError as error:
         present, found = set(), str(error.strerror)
+    if 0 < len(present & set(PAIR)) < 2 and present >= set(XLSA17):
+        (half,), (other,) = present & set(PAIR), set(PAIR) - present
+        found, whole = f"{half} without {other}, beside {' and '.join(XLSA17)}", "both files of one layout"
+        raise InputError(folder, "data.path", found, f"{whole}: without {half}, those two would be read")
     for reader, files in ((read_hdf5, PAIR), (xlsa17.load_xlsa17, XLSA17)):
         if present & set(files):
             return reader

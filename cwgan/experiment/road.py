@@ -20,9 +20,8 @@ from cwgan.scoring.comparison import format_headline, format_table, split_protoc
 from cwgan.scoring.selection import Choice, History, choose, final_half, validation_half
 from cwgan.stages.classify import drop_raw, pick_headline, score_generators
 from cwgan.stages.figures import draw_selection
-from cwgan.stages.generate import fits_in_file
 from cwgan.stages.job import GAN_FILE, RESULTS_FILE, SYNTHETIC_FILE, Job, pick_logged, read_data, view_data
-from cwgan.stages.needs import check_rows
+from cwgan.stages.needs import check_rows, fits_in_file
 from cwgan.stages.train import take_seen_rows
 from cwgan.tracking import Run
 
@@ -141,7 +140,8 @@ def _run_stages(
         raise InputError("configuration", "gan.train", "false", allowed)
     began = time.perf_counter()
     dataset = steps.open_job(run, config).dataset
-    check_rows(config, dataset)  # here, before the GAN is trained
+    is_kept = fits_in_file(config, dataset)
+    check_rows(config, dataset, run.folder if is_kept else None)  # here, before the GAN is trained
     seconds = {"load_data": time.perf_counter() - began}
 
     def run_stage(stage: str, sections: Sequence[str], work: Callable[[Job], object]) -> str:
@@ -168,7 +168,6 @@ def _run_stages(
     def generate(job: Job) -> None:
         steps.generate_and_draw(job, find(gan, GAN_FILE) if gan else None)
 
-    is_kept = fits_in_file(config, dataset)
     synthetic = run_stage("generate", ("data", "generate"), generate) if is_kept else ""
 
     def classify(job: Job) -> None:

@@ -10,6 +10,7 @@ from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import IMAGE_SHAPE
 from cwgan.errors import InputError
+from cwgan.machine import give_back_memory
 from cwgan.model import registry
 from cwgan.scoring.comparison import format_headline
 from cwgan.scoring.confusion import find_confused_pairs
@@ -85,6 +86,7 @@ def train_and_draw(job: Job, files: Files) -> History:
             curves.setdefault(name, []).append((epoch, value))
 
     train(replace(job, log=log), files.get("pretrained"))
+    give_back_memory()
     if curves:
         references = list_references(job.dataset, curves, job.config.gan.cycle_error)
         figures.draw_curves(job.folder / "training_curves.png", curves, references)

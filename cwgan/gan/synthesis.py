@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cwgan.data import hdf5
 from cwgan.data.dataset import GzslDataset
-from cwgan.data.hdf5 import read_matrix
+from cwgan.data.mapped import read_matrix
 from cwgan.data.matrix import WINDOW, Matrix, in_chunks, is_large
 from cwgan.data.xlsa17 import to_zero_based
 from cwgan.errors import InputError
@@ -177,8 +178,12 @@ def write_synthetic(
     """Write features as they are made, with plain facts, `info`; the file appears whole or not at all.
 
     The `real_rows` of the data set, which may be none, come before the synthetic rows, `labels` and `chunks`.
-    Features are written in the units of the data set's files.
+    If there are any, the file is a data set: it holds all other splits as well, and knn.h5 appears beside it.
+    Features and attributes are written in the units of the data set's files.
     """
+    if len(real_rows):
+        with written_whole(path.with_name(hdf5.CLASSES_FILE)) as temporary:
+            hdf5.write_classes(temporary, dataset)
     all_labels, start = torch.cat([dataset.labels[real_rows], labels]), 0
     real_chunks = (dataset.features[rows] for rows in real_rows.split(CHUNK))
     with written_whole(path) as temporary, create_hdf5(temporary) as file:
@@ -189,10 +194,13 @@ def write_synthetic(
         for chunk in chain(real_chunks, chunks):
             stop = start + len(chunk)
             features[start:stop] = dataset.in_file_units(chunk).numpy()
-            attributes[start:stop] = dataset.attributes[all_labels[start:stop]].numpy()
+            attributes[start:stop] = dataset.file_attributes[all_labels[start:stop]].numpy()
             start = stop
         for key, value in info.items():
             file[f"info/{key}"] = value
+        if len(real_rows):
+            file["train/row"] = real_rows.numpy() + 1
+            hdf5.write_rows(file, dataset, [split for split in hdf5.GROUPS if split != "trainval"])
 
 
 def inspect_synthetic(path: Path) -> SyntheticFile:
@@ -211,7 +219,7 @@ def inspect_synthetic(path: Path) -> SyntheticFile:
 def read_synthetic(source: SyntheticFile, class_count: int) -> tuple[Matrix, RowLabels]:
     """Return features, which stay in the file if they are large, and labels; InputError if any is no use."""
     with open_hdf5(source.path) as file:
-        features = read_matrix([file["train/X"]], source.path)
+        features = read_matrix([file["train/X"]], [source.rows], source.path)
         labels = to_zero_based(file["train/Y"][:], source.path, "train/Y", class_count)
     for _, rows in in_chunks(features, torch.arange(len(features))):
         if not torch.isfinite(rows.sum(dtype=torch.float64)):

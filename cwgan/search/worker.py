@@ -98,11 +98,13 @@ def choose_gan(task: Task, trials: list[Trial]) -> Point:
     for trial in filter_state(trials, "WAITING", "RUNNING", *FINISHED):
         groups.setdefault(str(take_gan_part(trial.params)), []).append(trial)
     for members in groups.values():
+        if len(members) >= limit or members[0].state.name == "PRUNED":
+            continue
         first, point = members[0], take_gan_part(members[0].params)
         place = task.folder / "gan" / first.user_attrs.get("gan", "unknown")
         whole = place / GENERATOR_FILE.format(apply_point(task.config, point).gan.epochs)
         in_training = filter_state(members, "RUNNING") and not whole.is_file()
-        if place.is_dir() and not in_training and len(members) < limit and first.state.name != "PRUNED":
+        if place.is_dir() and not in_training:
             return point
     return {}
 

@@ -9,13 +9,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
-from cwgan.data.matrix import Matrix, in_chunks
-from cwgan.data.scaling import find_range
+from cwgan.data.matrix import Matrix, View, in_chunks
 from cwgan.files import written_whole
 from cwgan.gan.checkpoint import describe
 from cwgan.gan.networks import SoftmaxClassifier
 from cwgan.gan.shapes import RowLabels
-from cwgan.stages.job import ANSWERS_FILE, Job, read_data
+from cwgan.stages.job import ANSWERS_FILE, Job
 
 CHUNK, MEASURED = 4096, 100_000  # rows
 MARGIN = 0.01  # of the shortest and longest length, as rounding alone moves lengths that are all the same
@@ -27,7 +26,7 @@ def write_answers(job: Job, classifier: SoftmaxClassifier, features: Matrix, lab
     config, dataset = job.config, job.dataset
     is_seen = torch.isin(classifier.classes, dataset.seen_classes)
     order = torch.cat([torch.nonzero(~is_seen).flatten(), torch.nonzero(is_seen).flatten()])
-    offset, divisor = _find_scaling(job)
+    offset, divisor = _find_scaling(dataset)
     centre, directions = _find_directions(dataset, features, labels)
     lengths, cosines = _measure_training_rows(dataset, centre, directions)
     shortest, longest = np.quantile(lengths, [0.001, 0.999])
@@ -49,14 +48,15 @@ def write_answers(job: Job, classifier: SoftmaxClassifier, features: Matrix, lab
         save_file(whole, path, metadata={"answers": json.dumps(facts)})
 
 
-def _find_scaling(job: Job) -> tuple[Tensor, Tensor]:
+def _find_scaling(dataset: GzslDataset) -> tuple[Tensor, Tensor]:
     """Return what is subtracted from features in the files' units, and what they are then divided by."""
-    dataset = job.dataset
-    if job.config.data.scaling == "min_max":
-        files = read_data(job.config)
-        return find_range(files.features, files.trainval)
-    zeros = torch.zeros(dataset.feature_size)
-    return zeros, zeros + 1 if dataset.divisor is None else dataset.divisor
+    scaled, zeros = dataset.features, torch.zeros(dataset.feature_size)
+    if not isinstance(scaled, View):
+        return zeros, zeros + 1
+    return (
+        zeros if scaled.offset is None else scaled.offset,
+        zeros + 1 if scaled.divisor is None else scaled.divisor,
+    )
 
 
 def _find_directions(dataset: GzslDataset, features: Matrix, labels: RowLabels) -> tuple[Tensor, Tensor]:

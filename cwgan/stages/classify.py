@@ -136,29 +136,30 @@ def _read_rows(job: Job, source: Path | None) -> tuple[Matrix, AllTargets]:
     """Return the rows to train on: synthetic ones, after the real ones where they are merged."""
     config, dataset = job.config, job.dataset
     if source and source.suffix == ".h5":
-        made, labels = _read_file(config, dataset, source)
+        made, labels, has_real = _read_file(config, dataset, source)
     else:
         recipe = plan_all_rows(config, dataset, load_generators(job, source))
-        made, labels = hold(recipe, dataset.feature_size), recipe.labels
-    real = dataset.trainval if config.classifier.operation == "merge" else dataset.trainval[:0]
+        made, labels, has_real = hold(recipe, dataset.feature_size), recipe.labels, False
+    merges = config.classifier.operation == "merge" and not has_real
+    real = dataset.trainval if merges else dataset.trainval[:0]
     return join(View(dataset.features, real), made), torch.cat([dataset.labels[real], labels])
 
 
-def _read_file(config: Config, dataset: GzslDataset, path: Path) -> tuple[Matrix, AllTargets]:
-    """Return the rows of a synthetic file, scaled, and their labels."""
+def _read_file(config: Config, dataset: GzslDataset, path: Path) -> tuple[Matrix, AllTargets, bool]:
+    """Return the rows of a synthetic file, scaled, their labels, and whether the real rows are among them."""
     synthetic = inspect_synthetic(path)
     if "data" in synthetic.info:
         data = synthetic.read_facts("data")
         check_same_classes(path, data, dataset)
         check_same_split(path, data, dataset)
+    elif config.protocol == "validation":  # whose classes bear other numbers
+        allowed = "protocol=final, or a file that says what data it was made from, as of generate"
+        raise InputError(path, "info/data", "nothing there", allowed)
     if synthetic.feature_size != dataset.feature_size:
         allowed = f"{dataset.feature_size}, as in {dataset.source}"
         raise InputError(path, "train/X", f"{synthetic.feature_size} features", allowed)
-    if config.classifier.operation == "merge" and synthetic.is_merged:
-        allowed = f"replace: {path} holds the real rows already"
-        raise InputError("configuration", "classifier.operation", "merge", allowed)
     made, labels = read_synthetic(synthetic, dataset.class_count)
-    return View(made, divisor=dataset.divisor), labels
+    return View(made, divisor=dataset.divisor), labels, synthetic.is_merged
 
 
 def _begin_fit(

@@ -47,6 +47,7 @@ def generate(job: Job, gan_file: Path | None) -> tuple[Path, list[Generator]]:
         "config": json.dumps(to_dict(job.config)),
         "data": json.dumps(describe(dataset)),
     }
+    check_rows(job.config, dataset, job.folder)
     recipe = plan_all_rows(job.config, dataset, generators)
     real_rows = dataset.trainval if options.merge else dataset.trainval[:0]
     synthesis.write_synthetic(path, dataset, recipe.labels, recipe.make(), info, real_rows)
@@ -58,14 +59,6 @@ def generate(job: Job, gan_file: Path | None) -> tuple[Path, list[Generator]]:
 def load_generators(job: Job, gan_file: Path | None) -> list[Generator]:
     """Return all generators of a GAN's checkpoint, the newest last; none where there is no checkpoint."""
     return load_snapshots(job.load(gan_file, fewer_classes=True)) if gan_file else []
-
-
-def fits_in_file(config: Config, dataset: GzslDataset) -> bool:
-    """Return whether synthetic rows are few enough to be written into a file, or are wanted there anyhow."""
-    options = config.generate
-    rows = len(synthesis.synthetic_labels(options.domain, options.counts, dataset))
-    size = 4 * rows * (dataset.feature_size + dataset.attribute_size)
-    return options.merge or options.npy or size <= 1e9 * options.largest_file
 
 
 def plan_all_rows(config: Config, dataset: GzslDataset, generators: Sequence[Generator]) -> Recipe:
@@ -99,7 +92,7 @@ def make_rows(job: Job, generator: Generator, labels: RowLabels, purpose: str) -
 def _export_npy(job: Job, labels: RowLabels, skip: int) -> None:
     """Write the synthetic rows of synthetic.h5 as X.npy, Y.npy (1-based), A.npy, never holding them all."""
     source = synthesis.inspect_synthetic(job.folder / SYNTHETIC_FILE)
-    attributes = job.dataset.attributes[labels].numpy()
+    attributes = job.dataset.file_attributes[labels].numpy()
     for name, values in (("Y.npy", labels.numpy() + 1), ("A.npy", attributes)):
         with written_whole(job.folder / name) as path, open(path, "wb") as file:
             np.save(file, values)

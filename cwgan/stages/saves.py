@@ -8,8 +8,12 @@ RANKED = [name for name in SCORES if name != "gamma"]  # a bias is neither good 
 
 
 def check_saves(config: Config) -> None:
-    """Refuse to keep epochs that are not reached, or the best by a metric that is not measured then."""
+    """Refuse to keep epochs that are not reached, or the best by what is not measured, or any of ESZSL."""
     check_save_epochs(config)
+    saves = config.classifier.save
+    if config.classifier.method == "eszsl" and (config.classifier.holdout or saves.epochs or saves.every):
+        no_epochs = "classifier.method=softmax: eszsl has no epochs"
+        raise InputError("configuration", "classifier.holdout, classifier.save", "set", no_epochs)
     every, start, scored = config.gan.save.every, config.gan.save.start, config.gan.score_every
     is_scored = config.protocol == "validation" and scored and every % scored == start % scored == 0
     allowed = {

@@ -50,7 +50,7 @@ def train(job: Job, pretrained: Path | None = None) -> Path | None:
     job = fix_output(job) if job.config.gan.train else job
     config = job.config
     if config.gan.train:
-        check_gan(config, job.dataset)
+        check_gan(config, job.dataset, None if job.is_resumed else job.folder)  # else some are there already
         check_shares(config.gan, len(take_seen_rows(job).rows), ranks.count_processes())
     check_saves(config)
     start = find_start(job) if job.is_resumed else None

@@ -152,7 +152,8 @@ def test_data_h5_has_the_original_groups_and_datasets(tmp_path: Path) -> None:
         assert np.array_equal(group["Y"], labels + 1)
         assert np.array_equal(group["A"]["continuous"], data.attributes[labels])
         assert np.array_equal(group["A"]["binary"], binarize(data.attributes)[labels])
-        assert set(group) == {"X", "Y", "y", "A"}
+        assert np.array_equal(group["row"], index + 1)
+        assert set(group) == {"X", "Y", "y", "A", "row"}
         assert set(group["A"]) == {"continuous", "binary"}
 
 
@@ -205,10 +206,87 @@ def test_test_rows_in_train_val_and_val_are_dropped(tmp_path: Path) -> None:
     with_test_rows = rows_of((0, 1, 2))
 
     def contaminate(file: h5py.File) -> None:
+        for group in ("train", "train_val", "val", "test/seen", "test/unseen"):
+            del file[f"{group}/row"]  # which the original's files lack
         put("train_val/X", data.features[with_test_rows].numpy())(file)
         put("train_val/Y", data.labels[with_test_rows].numpy() + 1)(file)
 
     assert_same_data(load_hdf5(edited_pair(tmp_path, "data.h5", contaminate), "tiny"), data)
+
+
+def merged_as_the_original_does(folder: Path, domain: str, counts: str, numbers: list[int]) -> Path:
+    """Write the tiny pair, with synthetic rows of classes by 1-based number after the real training rows."""
+    save_hdf5(tiny_dataset(), folder)
+    with h5py.File(folder / "data.h5", "r+") as file:
+        for group in ("train", "train_val", "val", "test/seen", "test/unseen"):
+            del file[f"{group}/row"]
+        rows = {"X": np.ones((len(numbers), 5)), "Y": numbers}
+        rows["A/continuous"] = tiny_dataset().attributes[np.array(numbers) - 1].numpy()
+        for key, more in rows.items():
+            put(f"train/{key}", np.concatenate([file[f"train/{key}"][:], more]))(file)
+        file["info/domain"], file["info/num_features"] = domain, counts
+    return folder
+
+
+def test_of_a_merged_file_of_the_original_the_real_rows_are_the_data_set(tmp_path: Path) -> None:
+    one = merged_as_the_original_does(tmp_path / "one", "['unseen']", "[2]", [5, 5, 6, 6])
+    numbers = [5, 5, 6, 6, 1, 2, 3, 4]
+    two = merged_as_the_original_does(tmp_path / "two", "['unseen', 'seen']", "[2, 1]", numbers)
+    for folder in (one, two, two / "data.h5"):
+        assert_same_data(load_hdf5(folder, "tiny"), tiny_dataset())
+
+
+@pytest.mark.parametrize(
+    ("counts", "found"),
+    [
+        ("[1]", "unseen test classes with training rows: elk"),
+        ("[2, 3]", "2 numbers for 1"),
+        ("[8]", "16 synthetic rows"),
+    ],
+)
+def test_a_merged_file_that_contradicts_itself_is_refused(tmp_path: Path, counts: str, found: str) -> None:
+    refused(merged_as_the_original_does(tmp_path, "['unseen']", counts, [5, 5, 6, 6]), found)
+
+
+def test_classes_without_labels_are_called_after_their_ids(tmp_path: Path) -> None:
+    folder = edited_pair(tmp_path, "knn.h5", lambda file: file.__delitem__("openset/labels"))
+    assert load_hdf5(folder, "tiny").class_names == tuple(f"class {number}" for number in range(1, 7))
+
+
+def test_rows_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    source = tiny_dataset(trainval=tiny_dataset().trainval[order])
+    save_hdf5(source, tmp_path)
+    again = load_hdf5(tmp_path, "tiny")
+    assert_same_data(again, source)
+    for split in ("trainval", "train", "val", "test_seen", "test_unseen"):
+        assert torch.equal(getattr(again, split), getattr(source, split))  # as every row is in a split
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [(np.arange(12), "0"), (np.ones(12), "30 rows with 19 different numbers"), ([1], "1 numbers")],
+)
+def test_row_numbers_that_tell_no_rows_apart_are_refused(tmp_path: Path, value: object, found: str) -> None:
+    folder = edited_pair(tmp_path, "data.h5", put("train/row", value))
+    refused(folder, tmp_path / "data.h5", "row", f"found {found}")
+
+
+@pytest.mark.parametrize("number", [1, 7])
+def test_an_unseen_class_with_training_rows_or_of_no_attributes_is_refused(
+    tmp_path: Path, number: int
+) -> None:
+    folder = edited_pair(tmp_path, "knn.h5", put("zsl/ids", [5, 6, number]))
+    refused(folder, tmp_path / "knn.h5", "zsl/ids", f"found class {number}", "no rows in train")
+
+
+def test_attributes_of_rows_that_are_another_class_s_are_refused(tmp_path: Path) -> None:
+    def swap(file: h5py.File) -> None:
+        stored = file["train/A/continuous"]
+        stored[3] = stored[2]
+
+    refused(edited_pair(tmp_path, "data.h5", swap), "train/A/continuous", "row 4", "in knn.h5")
+    refused(edited_pair(tmp_path, "data.h5", put("train/A/continuous", np.ones((12, 2)))), "shape (12, 2)")
 
 
 def test_classes_are_ordered_by_their_ids_not_by_where_they_are_stored(tmp_path: Path) -> None:
@@ -224,6 +302,8 @@ def test_classes_are_ordered_by_their_ids_not_by_where_they_are_stored(tmp_path:
 def test_ids_may_have_gaps(tmp_path: Path) -> None:
     spread = {number: 10 * number for number in range(1, 7)}
     edited_pair(tmp_path, "knn.h5", put("openset/ids", [10, 20, 30, 40, 50, 60]))
+    with h5py.File(tmp_path / "knn.h5", "r+") as file:
+        put("zsl/ids", [50, 60])(file)
     with h5py.File(tmp_path / "data.h5", "r+") as file:
         for group in ("train", "train_val", "val", "test/seen", "test/unseen"):
             put(f"{group}/Y", [spread[number] for number in file[f"{group}/Y"][:].tolist()])(file)
@@ -290,7 +370,7 @@ def test_a_missing_dataset_of_rows_is_named(tmp_path: Path, key: str) -> None:
     )
 
 
-@pytest.mark.parametrize("key", ["openset", "openset/data", "openset/ids", "openset/labels"])
+@pytest.mark.parametrize("key", ["openset", "openset/data", "openset/ids"])
 def test_a_missing_dataset_of_classes_is_named(tmp_path: Path, key: str) -> None:
     refused(
         edited_pair(tmp_path, "knn.h5", lambda file: file.__delitem__(key)),
@@ -364,6 +444,7 @@ def test_no_training_rows_are_refused_and_test_rows_may_be_empty_or_left_out(tmp
             for key in keys:
                 put(f"{key}/X", np.empty((0, 5)))(file)
                 put(f"{key}/Y", np.empty(0))(file)
+                put(f"{key}/row", np.empty(0))(file)
 
         return empty
 

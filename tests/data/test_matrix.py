@@ -32,7 +32,8 @@ def test_rows_on_disk_are_those_in_memory(tmp_path: Path, kind) -> None:
     for group in ("train", "test/seen", "test/unseen"):
         rewrite(tmp_path / "data.h5", f"{group}/X", lambda values: values.astype(kind))
     ram, disk = (load_hdf5(tmp_path, "tiny", memory=memory) for memory in ("ram", "disk"))
-    assert isinstance(disk.features, MappedRows)
+    assert is_in_memory(ram.features)
+    assert not is_in_memory(disk.features)
     assert_same_data(disk, ram)
     for scaling in ("overall", "per_feature", "min_max", "unit_norm"):
         assert_same_data(scale(disk, scaling, 4.0), scale(ram, scaling, 4.0))
@@ -81,6 +82,7 @@ def test_compressed_rows_cannot_stay_on_disk(tmp_path: Path) -> None:
 
 def test_rows_on_disk_are_shuffled_by_blocks_and_within_windows(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(matrix, "WINDOW", 64)
+    monkeypatch.setattr(mapped, "BLOCK", 16)
     (tmp_path / "rows").write_bytes(np.arange(1000, dtype=np.float32).tobytes())
     rows = MappedRows(tmp_path / "rows", 1, [(0, 1000, np.dtype(np.float32))])
     order = shuffle(View(rows), torch.arange(1000), torch.Generator().manual_seed(0))

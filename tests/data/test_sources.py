@@ -100,3 +100,14 @@ def test_half_a_pair_is_refused_with_the_half_that_is_missing(
     assert (tmp_path / present).is_file()
     with pytest.raises(InputError, match=f"{absent}: file: found nothing there"):
         load_dataset(str(tmp_path))
+
+
+def test_half_a_pair_beside_a_whole_xlsa17_pair_is_refused_and_the_whole_one_is_named(tmp_path: Path) -> None:
+    save_hdf5(tiny_dataset(), write_xlsa17(tmp_path))
+    load_dataset(str(tmp_path))
+    (tmp_path / "knn.h5").unlink()
+    with pytest.raises(InputError) as caught:
+        load_dataset(str(tmp_path))
+    found, allowed = str(caught.value).split("; allowed: ")
+    assert "data.h5 without knn.h5, beside res101.mat and att_splits.mat" in found
+    assert "without data.h5" in allowed

@@ -63,8 +63,10 @@ def mlflow_run(
 ) -> SimpleNamespace:
     """Run an entry point from a folder; tell how it ended, and the id of its run."""
     given = [part for parameter in ("threads=1", *parameters) for part in ("-P", parameter)]
-    command = ["run", str(ROOT), "--env-manager", "local", "-e", entry_point, *options, *given]
     with TemporaryDirectory() as said:
+        project = Path(said) / "project"
+        project.symlink_to(ROOT)  # as MLflow takes what follows a # in a project's path for a folder within
+        command = ["run", str(project), "--env-manager", "local", "-e", entry_point, *options, *given]
         process = FORKS.Process(target=mlflow, args=(folder, Path(said), *command))
         process.start()
         process.join()

@@ -334,6 +334,22 @@ def test_three_settings_share_a_gan_unless_the_first_was_pruned_or_it_is_in_trai
     assert shared == ({WEIGHT: 0.5} if case in SHARED.split("; ") else {})
 
 
+def test_after_two_thousand_trials_a_setting_is_still_chosen_at_once(tmp_path):
+    task, drawn, trials = make_task(tmp_path), random.Random(0), []
+    study = Study(task)
+    for number in range(2000):
+        weight = trials[-1].params[WEIGHT] if number % 4 else 10 ** drawn.uniform(-3, 1)
+        point = {WEIGHT: weight, COUNT: drawn.randint(25, 800)}
+        trials.append(make_trial(number, value=drawn.random(), point=point, gan=f"{number // 4}"))
+        trials[-1].distributions = study._entries
+    began = time.process_time()
+    assert choose_gan(task, trials) == {}
+    chosen = time.process_time()
+    study._propose(trials, {})
+    assert chosen - began < 0.1, "settings are compared with all GANs, also with those that are full"
+    assert time.process_time() - chosen < 0.5
+
+
 def test_no_gan_is_shared_where_settings_differ_in_nothing_else_or_all_were_tried(tmp_path):
     (tmp_path / "gan" / "hash").mkdir(parents=True)
     weight, trials = {WEIGHT: SPACE[WEIGHT]}, [make_trial(number, gan="hash") for number in (0, 1)]

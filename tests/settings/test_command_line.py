@@ -164,6 +164,15 @@ def test_a_list_of_one_needs_no_brackets_and_is_told_with_them(layer):
     assert override(Config(), {"seeds": 3}).seeds == [3]
 
 
+def test_openset_stands_for_all_and_is_recorded_as_all():
+    arguments = parse(COMMAND, ["--generate.domain=openset", "--generate.counts=[7]"])
+    assert (arguments.config.generate.domain, arguments.config.generate.counts) == ("all", [7, 7])
+    assert arguments.given["generate.domain"] == "all"
+    assert arguments.given["generate.counts"] == "[7, 7]"
+    both = parse(COMMAND, ["--generate.domain=openset", "--generate.counts=[1200,300]"])
+    assert both.config == parse(COMMAND, ["--generate.domain=all", "--generate.counts=[1200,300]"]).config
+
+
 def test_a_plus_adds_to_the_list_of_the_layers(layer):
     path = layer("seeds: [1, 2]")
     assert parse(COMMAND, ["--config", path, "--seeds+", "3", "--seeds+=4"]).config.seeds == [1, 2, 3, 4]

@@ -80,8 +80,8 @@ def test_a_device_of_no_kind_is_refused(device):
 
 
 def test_an_unknown_score_is_refused_with_the_nearest():
-    with pytest.raises(InputError, match=r"metrics: found 'T2'; allowed: S, U, H, T1, .*; nearest: T1"):
-        Config(metrics=["H", "T2"])
+    with pytest.raises(InputError, match=r"metrics: found 'T3'; allowed: S, U, H, T1, .*; nearest: T"):
+        Config(metrics=["H", "T3"])
 
 
 @pytest.mark.parametrize(("domain", "counts"), [("unseen", [1200, 300]), ("seen", []), ("all", [300])])

@@ -1,8 +1,12 @@
 import pytest
 import torch
 
+from cwgan.command_line import override
+from cwgan.config import Config
+from cwgan.errors import InputError
 from cwgan.stages import eszsl
 from cwgan.stages.eszsl import fit_eszsl
+from cwgan.stages.saves import check_saves
 
 RNG = torch.Generator().manual_seed(0)
 ATTRIBUTES = torch.nn.functional.normalize(torch.randn(12, 4, generator=RNG))
@@ -34,3 +38,9 @@ def test_it_knows_classes_that_it_has_only_attributes_of_whatever_the_units() ->
     assert torch.equal(9 + (rows @ weights[:, 9:]).argmax(1), truth)
     other = fit(64 * FEATURES, 0.01 * ATTRIBUTES)
     torch.testing.assert_close(64 * rows @ other, rows @ weights, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"classifier.holdout": 0.1}, {"classifier.save.every": 1}])
+def test_what_needs_epochs_is_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=r"classifier\.holdout, classifier\.save: .* eszsl has no epochs"):
+        check_saves(override(Config(), {"classifier.method": "eszsl", **changes}))

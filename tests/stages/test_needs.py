@@ -8,12 +8,12 @@ import torch
 from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
-from cwgan.errors import InputError
+from cwgan.errors import InputError, WriteError
 from cwgan.machine import _list_cgroup_memory, free_memory
 from cwgan.stages.classify import score_generators
 from cwgan.stages.generate import generate
 from cwgan.stages.job import Job
-from cwgan.stages.needs import check_gan, check_rows
+from cwgan.stages.needs import _count_files, check_gan, check_rows
 from cwgan.stages.train import train
 
 
@@ -43,12 +43,25 @@ def test_a_gan_without_room_is_refused_before_anything_is_trained(
 def test_rows_without_room_are_refused_by_every_stage_that_makes_them(
     numbers: GzslDataset, tmp_path: Path
 ) -> None:
-    many = job(numbers, tmp_path, generate__counts=[100_000_000], generate__source="means")
-    message = r"generate.counts \[100000000\]: found 2000000000 synthetic rows of at least 1.07e\+03 GB"
-    with pytest.raises(InputError, match=message):
+    many = job(numbers, tmp_path, generate__counts=[10**11], generate__source="means")
+    on_disk = r"no room on the disk for 2000000000000 synthetic rows of at least 1.2e\+06 GB, and .* are free"
+    with pytest.raises(WriteError, match=rf"{tmp_path}: {on_disk} \(generate.counts \[100000000000\]\)"):
         generate(many, None)
+    message = r"generate.counts \[100000000000\]: found 2000000000000 synthetic rows of at least .* of memory"
     with pytest.raises(InputError, match=message):
         score_generators(many.config, numbers, [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_without_room_on_the_disk_are_refused_before_anything_is_trained(
+    numbers: GzslDataset, tmp_path: Path
+) -> None:
+    saves = {"gan__epochs": 10**6, "gan__hidden_size": 10**5, "gan__save__every": 1}
+    message = r": no room on the disk for 1000002 files of a GAN of at least .* \(gan.hidden_size 100000"
+    with pytest.raises(WriteError, match=f"{tmp_path}{message}"):
+        train(job(numbers, tmp_path, **saves))
+    few = job(numbers, tmp_path, gan__save__every=1, gan__save__keep=3, gan__save__epochs=[1, 12])
+    assert _count_files(few.config.gan) == 2 + 3 + 2  # chosen, periodic, the resume point and the last
     assert not list(tmp_path.iterdir())
 
 
@@ -56,8 +69,8 @@ def test_what_has_room_passes_without_a_word(
     numbers: GzslDataset, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     usual = job(numbers, tmp_path)
-    check_gan(usual.config, numbers)
-    check_rows(usual.config, numbers)
+    check_gan(usual.config, numbers, tmp_path)
+    check_rows(usual.config, numbers, tmp_path)
     assert capsys.readouterr().err == ""
 
 

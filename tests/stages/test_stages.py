@@ -11,16 +11,17 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from make_data import SEEN, UNSEEN, rows_of, write_xlsa17, xlsa17_arrays
+from make_data import SEEN, UNSEEN, assert_same_data, rows_of, write_xlsa17, xlsa17_arrays
 
 from cwgan.command_line import from_dict, override, to_dict
 from cwgan.config import HIT_SCORES, ClassifierConfig, Config, DataConfig, GenerateConfig
 from cwgan.config import SCORES as ALL_SCORES
-from cwgan.data import matrix
+from cwgan.data import mapped, matrix
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import load_numbers
 from cwgan.data.scaling import scale
+from cwgan.data.sources import load_dataset
 from cwgan.data.views import make_validation_view
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import load_checkpoint, load_classifier, load_generator, save_checkpoint
@@ -310,12 +311,38 @@ def test_rows_merged_into_the_file_are_not_merged_again(
 ) -> None:
     config = replace(TINY, generate=replace(TINY.generate, merge=True))
     path, _ = generate(Job(config, numbers, tmp_path, ignore), gan_file)
-    with pytest.raises(InputError, match="holds the real rows already"):
-        train_classifier(Job(config, numbers, tmp_path, ignore), path)
     replaced = replace(config, classifier=replace(config.classifier, operation="replace"))
-    merged = train_classifier(Job(replaced, numbers, tmp_path, ignore), path)
     plain, _ = generate(Job(TINY, numbers, tmp_path / "plain", ignore), gan_file)
-    assert merged.scores == train_classifier(Job(TINY, numbers, tmp_path, ignore), plain).scores
+    expected = train_classifier(Job(TINY, numbers, tmp_path, ignore), plain).scores
+    for each in (config, replaced):
+        assert train_classifier(Job(each, numbers, tmp_path, ignore), path).scores == expected
+
+
+@pytest.mark.parametrize("scaling", ["none", "per_feature", "min_max"])
+def test_a_merged_file_is_a_data_set_and_holds_what_to_train_its_classifier_on(
+    tmp_path: Path, numbers: GzslDataset, scaling: str
+) -> None:
+    means = {"generate.source": "means", "generate.merge": True, "generate.domain": "all"}
+    config = override(TINY, {**means, "generate.counts": [3, 2], "data.scaling": scaling})
+    norm = 0 if scaling == "none" else 4
+    dataset = scale(numbers, scaling, norm)
+    path, _ = generate(Job(config, dataset, tmp_path / "first", ignore), None)
+    expected = train_classifier(Job(config, dataset, tmp_path, ignore), path).scores
+    moved = (tmp_path / "first").rename(tmp_path / "second") / path.name
+    again = load_dataset(str(moved))
+    if scaling != "min_max":  # whose rows the file holds as scaled
+        assert_same_data(again, numbers)
+    assert again.name == "numbers"
+    job = Job(config, scale(again, scaling, norm), tmp_path, ignore)
+    assert train_classifier(job, moved).scores == expected
+
+
+def test_a_file_of_synthetic_rows_alone_is_no_data_set(tmp_path: Path, numbers: GzslDataset) -> None:
+    config = override(TINY, {"generate.source": "means"})
+    path, _ = generate(Job(config, numbers, tmp_path, ignore), None)
+    save_hdf5(numbers, tmp_path)
+    with pytest.raises(InputError, match=r"info/num_features.*generate\.merge=true"):
+        load_dataset(str(path))
 
 
 def test_npy_files_hold_the_synthetic_rows_of_the_file(
@@ -495,3 +522,22 @@ def test_rows_without_a_file_are_those_of_the_file_and_train_to_the_same_bits(
     assert torch.equal(labels, others)
     assert labels[-100:].unique().numel() > 10, "many rows are made in a random order of classes"
     train_classifier(job, checkpoint)
+
+
+def test_rows_that_are_shuffled_as_a_disk_can_follow_train_as_well_within_what_seeds_differ_by(
+    tmp_path: Path, numbers: GzslDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_hdf5(numbers, tmp_path)
+    monkeypatch.setattr(mapped, "BLOCK", 2)
+    monkeypatch.setattr(matrix, "WINDOW", 2600)  # 13 blocks of each class, as of ImageNet's
+    config = override(TINY, {"generate.source": "means", "generate.counts": [50], "classifier.epochs": 20})
+
+    def score(memory: str) -> torch.Tensor:
+        dataset = scale(load_dataset(str(tmp_path), memory=memory), "overall", 4.0)
+        found = [score_generators(override(config, {"seed": seed}), dataset, []) for seed in range(3)]
+        return torch.tensor([[scores[name] for name in ("H", "T1", "AUSUC")] for scores in found])
+
+    ram, disk = score("ram"), score("disk")
+    spread = ram.amax(0) - ram.amin(0)
+    assert ((disk.mean(0) - ram.mean(0)).abs() <= spread).all()
+    assert ram.min() > 0.5
