@@ -25,6 +25,10 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
     references; else the parsed flags and a temporary folder. Without `argv` the program's own flags count.
     Of the processes that `torchrun` starts, this is the work of the first; the others help it to train.
     """
+    # Asks for huge pages, see docs/performance.md; PyTorch looks only once.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # OpenMP's threads spin 300000 times before they sleep, which costs others their cores.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000" if _is_crowded() else "3000")
     if os.environ.get("RANK", "0") != "0" and TORCHRUN in os.environ:
         return _help()
     flags = sys.argv[1:] if argv is None else argv
@@ -34,10 +38,6 @@ def launch(command: Command, argv: list[str] | None = None) -> int:
             arguments = parse(command, flags)
             if TORCHRUN in os.environ and not ("gan" in command.sections and "resume" in command.references):
                 raise InputError("torchrun", "command", command.name, "main, ablation or train_gan")
-            # Asks for huge pages, see docs/performance.md; PyTorch looks only once.
-            os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-            # OpenMP's threads spin 300000 times before they sleep, which costs others their cores.
-            os.environ.setdefault("GOMP_SPINCOUNT", "1000" if _is_crowded() else "3000")
             _work(command, flags, arguments)
     except (InputError, FloatingPointError, OSError, MemoryError) as error:
         message = " ".join(str(error).splitlines())
