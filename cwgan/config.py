@@ -64,10 +64,7 @@ class GenerateConfig(Section, section="generate."):
     mean_ridge: float = option(0.0, "that regression's penalty; 0: best on left-out classes", at_least=0)
     merge: bool = option(False, "also write the real training rows into the file, before the synthetic ones")
     largest_file: float = option(
-        16.0,
-        "main: rows beyond that are made when read, not written, without merge and npy",
-        unit="GB",
-        at_least=0,
+        16.0, "main: rows beyond that are made when read (not with merge, npy)", unit="GB", at_least=0
     )
     npy: bool = option(False, "also write X.npy, Y.npy and A.npy (synthetic rows only)")
 
