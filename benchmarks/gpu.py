@@ -88,6 +88,7 @@ def usual_step(
     usual = UsualStep(*SIZES[:2], SIZES[3], units, str(device))
     generator_step = usual.generator_step
     if is_compiled:
+        torch.compiler.reset()  # it compiles one code a few times only
         generator_step = torch.compile(usual.generator_step)
         usual.generator.compile()
 

@@ -33,7 +33,7 @@ class DataConfig(Section, section="data."):
     new_classes: str = option("", "CSV file of further classes without rows: name, attributes, ...")
     att_type: Literal["continuous", "binary"] = option("continuous", "binary: 1 from the mean up, 0 below")
     memory: Literal["auto", "ram", "disk"] = option(
-        "auto", "where features stay that an HDF5 file holds; auto: on disk from 2 GB on"
+        "auto", "where features of an HDF5 pair stay; auto: on disk from 2 GB on if they lie in one piece"
     )
     scaling: Literal["auto", "overall", "per_feature", "none", "min_max", "unit_norm"] = option(
         "auto", "to a deviation of 1 over training rows, of all features or of each (auto: select takes the "
@@ -64,7 +64,7 @@ class GenerateConfig(Section, section="generate."):
     mean_ridge: float = option(0.0, "that regression's penalty; 0: best on left-out classes", at_least=0)
     merge: bool = option(False, "also write the real training rows into the file, before the synthetic ones")
     largest_file: float = option(
-        16.0, "main: a larger synthetic.h5 is not written, its rows are made when read", unit="GB", at_least=0
+        16.0, "main: rows beyond that are made when read (not with merge, npy)", unit="GB", at_least=0
     )
     npy: bool = option(False, "also write X.npy, Y.npy and A.npy (synthetic rows only)")
 

@@ -88,8 +88,11 @@ class GzslDataset:
 
     @cached_property
     def split_hash(self) -> str:
-        """16 hex digits of a SHA-256 of the content of each split's rows; the same in either file layout."""
-        digest = hashlib.sha256()
+        """16 hex digits of a SHA-256 of the content of each split's rows, and of what they are divided by.
+
+        It is the same in either file layout.
+        """
+        digest = hashlib.sha256(b"" if self.divisor is None else self.divisor.numpy().tobytes())
         for split in SPLITS:
             rows = getattr(self, split).tolist()
             digest.update(split.encode() + b"".join(sorted(self._row_prints[row] for row in rows)))
@@ -107,7 +110,7 @@ class GzslDataset:
 
     @cached_property
     def _row_prints(self) -> list[bytes]:
-        return fingerprint_rows(self.features)
+        return fingerprint_rows(self.features, torch.arange(len(self.features)))
 
     def in_file_units(self, features: Float32[Tensor, "*any features"]) -> Float32[Tensor, "*any features"]:
         """Return scaled features in the units of the files."""

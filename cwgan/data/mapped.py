@@ -1,11 +1,11 @@
 """Matrices that stay in a file and are read where they lie, and what is known of the rows of any matrix."""
 
+import hashlib
 import mmap
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
 
 import h5py
 import numpy as np
@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from cwgan.data.matrix import Matrix, View, in_chunks, is_large
+from cwgan.data.matrix import CHUNK, Matrix, View, in_chunks, is_in_memory, is_large
 from cwgan.errors import InputError, WriteError
 from cwgan.files import fingerprint, written_whole
+from cwgan.machine import free_memory
 
 RELEASE = 2**28  # bytes of a mapped file in memory, after which they are given back to the system
 AROUND = 2**16  # bytes that the system maps where one is read
@@ -26,18 +27,16 @@ class MappedRows:
     """Matrices of a file, one below the other, mapped into memory and read where they lie.
 
     `places` are the offset in bytes, the number of rows and the type of each; all have `width` columns. What
-    has been read does not stay: the process never holds more than `RELEASE` bytes of the file.
+    has been read does not stay: about `RELEASE` bytes of the file are in memory at most.
     """
 
     def __init__(self, path: Path, width: int, places: Sequence[tuple[int, int, np.dtype]]) -> None:
-        self._file = np.memmap(path, mode="r")
-        self._parts = [
-            np.ndarray((rows, width), kind, self._file.data, offset) for offset, rows, kind in places if rows
-        ]
+        self.path, self._places, self._read = path, places, 0  # bytes
+        with open(path, "rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._parts = [np.ndarray((rows, width), kind, self._map, offset) for offset, rows, kind in places]
         self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
-        self._read = 0  # bytes
         self.shape = torch.Size((int(self._starts[-1]), width))
-        self.path = path
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -50,36 +49,44 @@ class MappedRows:
         stay the same.
         """
         kept, facts = self.path.with_name(f"{self.path.name}.scan.npz"), self.path.stat()
-        ends = fingerprint(self._file[: 2**20]) + fingerprint(self._file[-(2**20) :])
-        stamp = np.frombuffer(f"{facts.st_size} {facts.st_mtime_ns} ".encode() + ends, np.uint8)
-        with suppress(OSError, ValueError, KeyError, BadZipFile), np.load(kept) as found:
-            if np.array_equal(found["stamp"], stamp) and len(found["prints"]) == len(self):
-                return {"prints": found["prints"], "bad": found["bad"]}
-        prints, bad = np.empty((len(self), 16), np.uint8), []
+        ends = [hashlib.blake2b(part).hexdigest() for part in (self._map[: 2**20], self._map[-(2**20) :])]
+        about = f"1 {self._places} {facts.st_size} {facts.st_mtime_ns} {ends}"
+        stamp = np.frombuffer(about.encode(), np.uint8)
+        with suppress(Exception), np.load(kept) as found:  # numpy raises many kinds for a damaged file
+            prints, bad = found["prints"], found["bad"]
+            is_whole = prints.shape == (len(self), 16) and (prints.dtype, bad.dtype) == (np.uint8, np.int64)
+            if np.array_equal(found["stamp"], stamp) and is_whole:
+                return {"prints": prints, "bad": bad}
+        prints, places = np.empty((len(self), 16), np.uint8), list[Tensor]()
         for rows, chunk in in_chunks(self, torch.arange(len(self))):
-            prints[rows.numpy()] = [[*fingerprint(row)] for row in chunk.numpy()]
-            bad.append(_find_bad_here(rows, chunk))
-        found = {"prints": prints, "bad": torch.cat(bad).numpy()}
+            digests = b"".join(map(fingerprint, chunk.numpy()))
+            prints[rows.numpy()] = np.frombuffer(digests, np.uint8).reshape(-1, 16)
+            places.append(_find_bad_here(rows, chunk))
+        scan = {"prints": prints, "bad": torch.cat(places).numpy()}
         with suppress(WriteError), written_whole(kept) as path, open(path, "wb") as file:
-            np.savez(file, stamp=stamp, **found)
-        return found
+            np.savez(file, stamp=stamp, prints=scan["prints"], bad=scan["bad"])
+        return scan
 
-    def split_blocks(self, rows: Int64[Tensor, " chosen"]) -> list[Tensor]:
-        """Divide rows into those that are read together."""
-        return [*rows.split(BLOCK)]
+    def number_blocks(self, rows: Int64[Tensor, " chosen"]) -> Int64[Tensor, " chosen"]:
+        """Return a number for each row, which those share that are read together."""
+        return rows // BLOCK
 
     def __getitem__(self, rows: Tensor) -> Float32[Tensor, "chosen features"]:
-        wanted, out = rows.numpy(), np.empty((len(rows), self.shape[1]), np.float32)
-        homes = np.searchsorted(self._starts, wanted, side="right") - 1
+        out = np.empty((len(rows), self.shape[1]), np.float32)
+        for start in range(0, len(rows), CHUNK):
+            self._read_into(out[start : start + CHUNK], rows[start : start + CHUNK].numpy())
+        return torch.from_numpy(out)
+
+    def _read_into(self, out: np.ndarray, rows: np.ndarray) -> None:
+        homes = np.searchsorted(self._starts, rows, side="right") - 1
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes an infinity, which is refused
             for place in np.unique(homes).tolist():
                 here = homes == place
-                out[here] = self._parts[place][wanted[here] - self._starts[place]]
+                out[here] = self._parts[place][rows[here] - self._starts[place]]
         self._read += len(rows) * max(AROUND, out.itemsize * out.shape[1])
         if self._read > RELEASE:
-            self._file._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+            self._map.madvise(mmap.MADV_DONTNEED)
             self._read = 0
-        return torch.from_numpy(out)
 
 
 def read_matrix(
@@ -87,42 +94,43 @@ def read_matrix(
 ) -> Matrix:
     """Return the first rows of the datasets of one file, so many of each: in memory, or left where they lie.
 
-    A `memory` of "ram" reads them, "disk" maps them, and "auto" maps what is large and lies in one piece.
-    InputError for "disk" where a dataset does not.
+    A `memory` of "ram" reads them, "disk" maps them, and "auto" maps what is large. "either" maps what can be
+    mapped, that is what lies in one piece. InputError for "disk" where a dataset does not, and where there is
+    no room in memory.
     """
-    used, shape = (
-        [pair for pair in zip(parts, counts, strict=True) if pair[1]],
-        (sum(counts), parts[0].shape[1]),
-    )
+    used = [pair for pair in zip(parts, counts, strict=True) if pair[1]]
+    rows, width = sum(counts), parts[0].shape[1]
     places = [(part.id.get_offset(), count, part.dtype) for part, count in used]
-    for (part, _), (offset, *_) in zip(used, places, strict=True):
-        if memory == "disk" and offset is None:
-            allowed = "a dataset in one piece (h5repack -l CONTI), or another data.memory than disk"
-            raise InputError(path, part.name, "a dataset in chunks", allowed)
-    if memory == "disk" or (memory == "auto" and is_large(*shape) and all(place[0] for place in places)):
-        return MappedRows(path, shape[1], places)
-    features, start = np.empty(shape, np.float32), 0
+    can_map = all(offset is not None for offset, *_ in places)
+    if memory == "disk" and not can_map:
+        allowed = "datasets in one piece (h5repack -l CONTI), or another data.memory than disk"
+        raise InputError(path, "X", "a dataset in chunks", allowed)
+    if can_map and memory != "ram" and (memory != "auto" or is_large(rows, width)):
+        return MappedRows(path, width, places)
+    if (size := 4 * rows * width) > (free := free_memory()):
+        allowed = (
+            f"at most the {free / 1e9:.3g} GB that are free, or data.memory=disk (after h5repack -l CONTI)"
+        )
+        raise InputError(path, "X", f"{size / 1e9:.3g} GB of features", allowed)
+    features, start = np.empty((rows, width), np.float32), 0
     for part, count in used:
         part.read_direct(features[start : start + count], np.s_[:count])
         start += count
     return torch.from_numpy(features)
 
 
-def fingerprint_rows(matrix: Matrix) -> list[bytes]:
+def fingerprint_rows(matrix: Matrix, rows: Int64[Tensor, " chosen"]) -> list[bytes]:
     """Return 16 bytes for each row, of its content in the units of the files that this program writes."""
     if isinstance(matrix, View) and matrix.offset is None and not matrix.unit_norm:
-        prints = fingerprint_rows(matrix.base)
-        return prints if matrix.index is None else [prints[row] for row in matrix.index.tolist()]
+        return fingerprint_rows(matrix.base, rows if matrix.index is None else matrix.index[rows])
     if isinstance(matrix, MappedRows):
-        return [bytes(row) for row in matrix.scan["prints"]]
-    return [
-        fingerprint(row) for _, chunk in in_chunks(matrix, torch.arange(len(matrix))) for row in chunk.numpy()
-    ]
+        return [bytes(row) for row in matrix.scan["prints"][rows.numpy()]]
+    return [fingerprint(row) for _, chunk in in_chunks(matrix, rows) for row in chunk.numpy()]
 
 
 def find_bad(matrix: Matrix, rows: Int64[Tensor, " chosen"]) -> Int64[Tensor, " bad"]:
-    """Return those of some rows that hold NaN or infinity in the files."""
-    if isinstance(matrix, View):
+    """Return those of some rows that hold NaN or infinity, in the file where they are not in memory."""
+    if isinstance(matrix, View) and not is_in_memory(matrix):
         wanted = rows if matrix.index is None else matrix.index[rows]
         return rows[torch.isin(wanted, find_bad(matrix.base, wanted))]
     if isinstance(matrix, MappedRows):

@@ -29,9 +29,9 @@ class Matrix(Protocol):
 
 @runtime_checkable
 class Stored(Matrix, Protocol):
-    """A matrix that is not in memory; some rows are read together more quickly than one by one."""
+    """A matrix that is not in memory; rows of one block are read together more quickly than one by one."""
 
-    def split_blocks(self, rows: Int64[Tensor, " chosen"]) -> list[Tensor]: ...
+    def number_blocks(self, rows: Int64[Tensor, " chosen"]) -> Int64[Tensor, " chosen"]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,14 +94,14 @@ class Stack:
 
 
 def is_large(rows: int, columns: int) -> bool:
-    """Return whether so many numbers do not go into memory at once."""
+    """Return whether so many numbers are not held in memory."""
     return 4 * rows * columns > LARGE
 
 
 def join(above: Matrix, below: Matrix) -> Matrix:
     """Return two matrices, one below the other: as one tensor, which is read fastest, if that is small."""
     both = Stack(above, below)
-    if not is_in_memory(both) or is_large(*both.shape):
+    if is_large(*both.shape):
         return both
     whole = torch.empty(both.shape)
     for matrix, start in ((above, 0), (below, len(above))):
@@ -145,8 +145,8 @@ def shuffle(matrix: Matrix, rows: Int64[Tensor, " chosen"], rng: torch.Generator
 
     if is_in_memory(matrix):
         return rows[draw(len(rows))]
-    blocks = _split_blocks(matrix, rows)
-    order = torch.cat([blocks[place] for place in draw(len(blocks)).tolist()])
+    blocks, places = _number_blocks(matrix, rows).unique(return_inverse=True)
+    order = rows[draw(len(blocks))[places].argsort(stable=True)]
     return torch.cat([window[draw(len(window))] for window in order.split(WINDOW)])
 
 
@@ -156,10 +156,14 @@ def is_in_memory(matrix: Matrix) -> bool:
     return is_in_memory(matrix.base) if isinstance(matrix, View) else isinstance(matrix, Tensor)
 
 
-def _split_blocks(matrix: Matrix, rows: Tensor) -> list[Tensor]:
+def _number_blocks(matrix: Matrix, rows: Tensor) -> Tensor:
+    """Return a number for each row, which those share that are read together."""
     if isinstance(matrix, View):
-        return _split_blocks(matrix.base, rows)
+        return _number_blocks(matrix.base, rows if matrix.index is None else matrix.index[rows])
     if isinstance(matrix, Stack):
-        is_above = rows < len(matrix.above)
-        return _split_blocks(matrix.above, rows[is_above]) + _split_blocks(matrix.below, rows[~is_above])
-    return matrix.split_blocks(rows) if isinstance(matrix, Stored) else [*rows.split(1)]
+        is_above, numbers = rows < len(matrix.above), torch.empty_like(rows)
+        numbers[is_above] = _number_blocks(matrix.above, rows[is_above])
+        below = _number_blocks(matrix.below, rows[~is_above] - len(matrix.above))
+        numbers[~is_above] = -1 - below  # which none above has
+        return numbers
+    return matrix.number_blocks(rows) if isinstance(matrix, Stored) else rows

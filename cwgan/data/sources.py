@@ -65,6 +65,9 @@ def _find_reader(folder: Path, memory: str) -> Callable[[Path, str, Path | None,
         (half,), (other,) = present & set(PAIR), set(PAIR) - present
         found, whole = f"{half} without {other}, beside {' and '.join(XLSA17)}", "both files of one layout"
         raise InputError(folder, "data.path", found, f"{whole}: without {half}, those two would be read")
+    if memory == "disk" and not present & set(PAIR) and present >= set(XLSA17):
+        allowed = "auto or ram for MATLAB files; `prepare` makes an HDF5 pair of them, which can stay on disk"
+        raise InputError("configuration", "data.memory", "disk", allowed)
     for reader, files in ((read_hdf5, PAIR), (xlsa17.load_xlsa17, XLSA17)):
         if present & set(files):
             return reader

@@ -171,9 +171,8 @@ def _run_stages(
     synthetic = run_stage("generate", ("data", "generate"), generate) if is_kept else ""
 
     def classify(job: Job) -> None:
-        made_by = find(gan, GAN_FILE) if gan else None
-        source = find(synthetic, SYNTHETIC_FILE) if is_kept else made_by
-        steps.train_and_log(run, job, source, selected)
+        file = find(synthetic, SYNTHETIC_FILE) if synthetic else None
+        steps.train_and_log(run, job, file, find(gan, GAN_FILE) if gan else None, selected)
 
     classifier = run_stage("train_cls", ("data", "classifier"), classify)
     found = json.loads(find(classifier, RESULTS_FILE).read_text())["scores"]

@@ -113,17 +113,21 @@ def generate_and_draw(job: Job, gan_file: Path | None) -> Path:
 
 
 def train_and_log(
-    run: Run, job: Job, source: Path | None, selected: Mapping[str, float] | None = None
+    run: Run,
+    job: Job,
+    synthetic_file: Path | None,
+    gan_file: Path | None = None,
+    selected: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """Train and score the final classifier in the open run; under the final protocol log it as a model.
 
-    `source` is that of `classify.train_classifier`.
+    The files are those of `classify.train_classifier`.
     `run` gets the scores: the run that is open, or the parent that it is a stage of. The model gets them too,
     and those of `selected` that are of validation classes. Returns the scores.
     """
     config, dataset = job.config, job.dataset
-    scores = report(job, classify.train_classifier(job, source))
-    if source and source.suffix == ".h5" and (rows := classify.read_map_rows(job, source)):
+    scores = report(job, classify.train_classifier(job, synthetic_file, gan_file))
+    if synthetic_file and (rows := classify.read_map_rows(job, synthetic_file)):
         class_figures.draw_map(job.folder / "feature_map.png", rows, config.feature_map)
     if config.protocol == "final":
         weights = job.folder / ANSWERS_FILE

@@ -12,7 +12,7 @@ from cwgan.errors import check_finite
 from cwgan.gan.fast.gradients import allocate, linear_backward
 from cwgan.gan.losses import Objective
 from cwgan.gan.networks import Linear, SoftmaxClassifier
-from cwgan.gan.shapes import AllTargets, Rows
+from cwgan.gan.shapes import Rows
 from cwgan.gan_config import FitConfig
 
 NONE = torch.empty(0, dtype=torch.int64)
@@ -45,7 +45,7 @@ def fit(
     model: Linear,
     objective: Objective,
     features: Matrix,
-    targets: AllTargets,
+    targets: Matrix,
     rows: Rows,
     config: FitConfig,
     rng: torch.Generator,
@@ -88,7 +88,7 @@ def fit(
 
 @torch.no_grad()
 def held_out_metrics(
-    model: Linear, objective: Objective, features: Matrix, targets: AllTargets, rows: Rows
+    model: Linear, objective: Objective, features: Matrix, targets: Matrix, rows: Rows
 ) -> dict[str, float]:
     """Return the objective on rows not trained on, and the accuracy if the targets are classes."""
     loss, hits = 0.0, 0

@@ -115,17 +115,14 @@ class MadeRows:
         return self.shape[0]
 
     def __getitem__(self, rows: RowLabels) -> AllFeatures:
-        found, homes = torch.empty(len(rows), self.shape[1]), self._find_parts(rows)
+        found, homes = torch.empty(len(rows), self.shape[1]), self.number_blocks(rows)
         for place in homes.unique().tolist():
             here = homes == place
             found[here] = self._make_part(place)[rows[here] - self._starts[place]]
         return found
 
-    def split_blocks(self, rows: RowLabels) -> list[Tensor]:
-        """Divide ascending rows into those that are made together."""
-        return [*rows.tensor_split(torch.searchsorted(rows, self._starts[1:-1]))]
-
-    def _find_parts(self, rows: RowLabels) -> RowLabels:
+    def number_blocks(self, rows: RowLabels) -> RowLabels:
+        """Return for each row the number of the part that makes it."""
         return torch.searchsorted(self._starts, rows, right=True) - 1
 
 
@@ -133,7 +130,11 @@ def hold(recipe: Recipe, feature_size: int) -> Matrix:
     """Return the rows of a recipe: in memory, or made again when they are read where they are many."""
     if is_large(len(recipe.labels), feature_size):
         return MadeRows(recipe, feature_size)
-    return torch.cat([*recipe.make()])
+    rows, start = torch.empty(len(recipe.labels), feature_size), 0
+    for chunk in recipe.make():
+        rows[start : start + len(chunk)] = chunk
+        start += len(chunk)
+    return rows
 
 
 @dataclass(frozen=True)
@@ -217,9 +218,9 @@ def inspect_synthetic(path: Path) -> SyntheticFile:
 
 
 def read_synthetic(source: SyntheticFile, class_count: int) -> tuple[Matrix, RowLabels]:
-    """Return features, which stay in the file if they are large, and labels; InputError if any is no use."""
+    """Return features, which stay in the file, and labels; InputError if any is no use."""
     with open_hdf5(source.path) as file:
-        features = read_matrix([file["train/X"]], [source.rows], source.path)
+        features = read_matrix([file["train/X"]], [source.rows], source.path, "either")
         labels = to_zero_based(file["train/Y"][:], source.path, "train/Y", class_count)
     for _, rows in in_chunks(features, torch.arange(len(features))):
         if not torch.isfinite(rows.sum(dtype=torch.float64)):

@@ -26,7 +26,7 @@ class Evaluation:
             if it answers all classes and both sides have rows AUSUC, raw_S, raw_U, raw_H (with a bias of 0),
             gamma (the bias of all others), leak_seen_to_unseen and leak_unseen_to_seen. If `MANY` classes are
             unseen also hit_at_k, the share of unseen rows whose class is among the best k of the unseen ones,
-            and its mean over classes, Tk, for the k of `HITS`.
+            the last of equal ones, and its mean over classes, Tk, for the k of `HITS`.
         seen_accuracy, unseen_accuracy: by class, among all the classifier's classes; empty if it has none.
         conventional_accuracy: by unseen class, among the unseen classes only.
         rows, labels, predictions, conventional: the scored rows of the data set, their classes, the predicted
@@ -71,7 +71,7 @@ def evaluate(classifier: SoftmaxClassifier, dataset: GzslDataset, gamma: float |
         seen_logits, seen = logits.masked_fill(is_unseen_class, -torch.inf).max(1)
         among_unseen = logits.masked_fill_(~is_unseen_class, -torch.inf)
         unseen_logits, unseen = among_unseen.max(1)
-        rank = (among_unseen > among_unseen.gather(1, place_of[dataset.labels[chunk], None])).sum(1)
+        rank = (among_unseen >= among_unseen.gather(1, place_of[dataset.labels[chunk], None])).sum(1) - 1
         answers.append((seen, unseen, rank, seen_logits - unseen_logits))
     *places, ranks, margins = (torch.cat(parts) for parts in zip(*answers, strict=True))
     best_seen, best_unseen = (classifier.classes[place] for place in places)

@@ -21,7 +21,7 @@ AFTER_THE_GAN = ("generate.", "classifier.")  # settings that differ in nothing 
 SECTIONS = ("data.", "monitor.", "regressor.", "gan.", "generate.", "classifier.")
 FIXED = (
     *("data.path", "data.name", "data.attributes", "data.seed", "data.holdout", "data.fold"),
-    "data.division",
+    *("data.division", "data.memory", "generate.largest_file"),
     *("data.other_split", "monitor.train", "monitor.save.", "regressor.train", "regressor.save."),
     *("gan.train", "gan.save.", "gan.score_every", "generate.domain", "generate.merge", "generate.npy"),
     *("classifier.domain", "classifier.gamma", "classifier.save.", "classifier.store_scores"),

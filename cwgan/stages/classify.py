@@ -13,7 +13,7 @@ from torch import Tensor
 from cwgan.command_line import override
 from cwgan.config import HEADLINE, HITS, RAW, SCORES, Config
 from cwgan.data.dataset import GzslDataset
-from cwgan.data.matrix import Matrix, View, join
+from cwgan.data.matrix import Matrix, View, is_large, join
 from cwgan.data.views import hold_out
 from cwgan.errors import InputError
 from cwgan.gan import losses
@@ -43,17 +43,17 @@ class MapRows:
     made: Float[Tensor, "made features"]
 
 
-def train_classifier(job: Job, source: Path | None) -> Evaluation:
+def train_classifier(job: Job, synthetic_file: Path | None, gan_file: Path | None = None) -> Evaluation:
     """Fit the final classifier on real and synthetic rows, score it, and write it, results and predictions.
 
-    Synthetic rows are those of a file synthetic.h5, or made as they are read: by a checkpoint's GAN or, with
-    None, from predicted means. Under the final protocol it also writes what the model for users knows.
+    Without a synthetic file rows are made as they are read: by a GAN or, without one, from predicted means.
+    Under the final protocol it also writes what the model for users knows.
     InputError if the file is of other sizes, classes or split, or cannot be used as the configuration wants.
     """
     check_saves(job.config)
     job = replace(job, config=_fix_epochs(job.config))
-    features, labels = _read_rows(job, source)
-    classifier, curve = _begin_fit(job.config, job.dataset, features, labels, source)
+    features, labels = _read_rows(job, synthetic_file, gan_file)
+    classifier, curve = _begin_fit(job.config, job.dataset, features, labels, synthetic_file)
     tensors = partial(module_tensors, classifier=classifier)
     job.follow("classifier", curve, [], tensors)
     job.save(job.folder / CLASSIFIER_FILE, tensors(), "classifier", job.config.classifier.epochs)
@@ -132,13 +132,15 @@ def _fix_epochs(config: Config) -> Config:
     return config if config.classifier.epochs else override(config, {"classifier.epochs": EPOCHS})
 
 
-def _read_rows(job: Job, source: Path | None) -> tuple[Matrix, AllTargets]:
+def _read_rows(
+    job: Job, synthetic_file: Path | None, gan_file: Path | None = None
+) -> tuple[Matrix, AllTargets]:
     """Return the rows to train on: synthetic ones, after the real ones where they are merged."""
     config, dataset = job.config, job.dataset
-    if source and source.suffix == ".h5":
-        made, labels, has_real = _read_file(config, dataset, source)
+    if synthetic_file:
+        made, labels, has_real = _read_file(config, dataset, synthetic_file)
     else:
-        recipe = plan_all_rows(config, dataset, load_generators(job, source))
+        recipe = plan_all_rows(config, dataset, load_generators(job, gan_file))
         made, labels, has_real = hold(recipe, dataset.feature_size), recipe.labels, False
     merges = config.classifier.operation == "merge" and not has_real
     real = dataset.trainval if merges else dataset.trainval[:0]
@@ -177,7 +179,10 @@ def _begin_fit(
     form = options.relu_logits, options.initial_bias
     classifier = SoftmaxClassifier(dataset.feature_size, classes, rng, *form)
     if options.method == "eszsl":
-        real, share = torch.isin(labels, seen), len(unseen) / dataset.class_count
+        if is_large(*features.shape):
+            allowed = "softmax for so many rows: eszsl holds them all in memory"
+            raise InputError("configuration", "classifier.method", "eszsl", allowed)
+        real, share = torch.nonzero(torch.isin(labels, seen)).flatten(), len(unseen) / dataset.class_count
         weights = fit_eszsl(features[real], labels[real], dataset.attributes, share, rng)
         classifier.weight.data.copy_(weights.t()[classes])
         return classifier, iter(())

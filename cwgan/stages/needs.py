@@ -6,8 +6,9 @@ from pathlib import Path
 
 from cwgan.config import Config, GanConfig
 from cwgan.data.dataset import GzslDataset
-from cwgan.data.matrix import is_large
+from cwgan.data.matrix import WINDOW, is_large
 from cwgan.errors import InputError, WriteError
+from cwgan.gan.snapshots import snapshot_epochs
 from cwgan.gan.training import count_epoch_steps
 from cwgan.machine import find_device, free_memory
 
@@ -20,7 +21,8 @@ def check_gan(config: Config, dataset: GzslDataset, folder: Path | None = None) 
 
     Of every weight there are a gradient and two moments, of the generator also the snapshots. A step holds
     features and hidden layers of real and synthetic rows, an epoch the numbers of all rows it draws. A file
-    holds weights, moments and earlier snapshots. InputError for memory, WriteError for the disk.
+    holds weights and moments, the last one earlier snapshots too. InputError for memory, WriteError for the
+    disk.
     """
     gan, rows = config.gan, len(dataset.trainval)
     features, attributes, hidden = dataset.feature_size, dataset.attribute_size, gan.hidden_size
@@ -32,9 +34,9 @@ def check_gan(config: Config, dataset: GzslDataset, folder: Path | None = None) 
     settings = f"gan.hidden_size {hidden}, gan.noise_size {gan.noise_size}, {steps} steps an epoch"
     _check(settings, "a GAN", weights + step + draws, free_memory(find_device(config.device)))
     if folder:
-        file = NUMBER * (3 * (generator + critic) + (min(gan.snapshots, gan.epochs) - 1) * generator)
-        files = _count_files(gan)
-        check_disk(folder, settings, f"{files} files of a GAN", files * file)
+        files, earlier = _count_files(gan), len(snapshot_epochs(gan, gan.epochs)) - 1
+        size = NUMBER * (3 * files * (generator + critic) + earlier * generator)
+        check_disk(folder, settings, f"{files} files of a GAN", size)
     if steps * gan.epochs < FEW_STEPS:
         hint = f"fewer than {FEW_STEPS} rarely learn anything; see gan.epochs, epoch_steps and batch_size"
         print(f"warning: the GAN takes {steps * gan.epochs} generator steps; {hint}", file=sys.stderr)
@@ -56,7 +58,7 @@ def fits_in_file(config: Config, dataset: GzslDataset) -> bool:
 def check_rows(config: Config, dataset: GzslDataset, folder: Path | None = None) -> None:
     """Refuse more synthetic rows than have room: on the disk of a folder, if one is given, and in memory.
 
-    Few rows are in memory twice while they are joined with real ones. Of many only the labels are.
+    Few rows are in memory beside real ones, and twice while they are joined. Of many only a window is.
     InputError for memory, WriteError for the disk.
     """
     options, real, made = config.generate, len(dataset.trainval), _count_rows(config, dataset)
@@ -64,8 +66,8 @@ def check_rows(config: Config, dataset: GzslDataset, folder: Path | None = None)
     if folder:
         row = NUMBER * (dataset.feature_size + dataset.attribute_size) + INDEX
         check_disk(folder, settings, what, (made * (1 + options.npy) + real * options.merge) * row)
-    rows = 0 if is_large(made, dataset.feature_size) else 2 * NUMBER * dataset.feature_size * made
-    _check(settings, what, 3 * INDEX * made + rows, free_memory())
+    rows = WINDOW if is_large(made + real, dataset.feature_size) else 2 * made + real
+    _check(settings, what, 3 * INDEX * made + NUMBER * dataset.feature_size * rows, free_memory())
 
 
 def _count_rows(config: Config, dataset: GzslDataset) -> int:

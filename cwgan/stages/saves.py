@@ -12,8 +12,8 @@ def check_saves(config: Config) -> None:
     check_save_epochs(config)
     saves = config.classifier.save
     if config.classifier.method == "eszsl" and (config.classifier.holdout or saves.epochs or saves.every):
-        no_epochs = "classifier.method=softmax: eszsl has no epochs"
-        raise InputError("configuration", "classifier.holdout, classifier.save", "set", no_epochs)
+        needed = "classifier.method=softmax: eszsl has no epochs"
+        raise InputError("configuration", "classifier.holdout, classifier.save", "set", needed)
     every, start, scored = config.gan.save.every, config.gan.save.start, config.gan.score_every
     is_scored = config.protocol == "validation" and scored and every % scored == start % scored == 0
     allowed = {

@@ -12,7 +12,7 @@ from cwgan import ranks
 from cwgan.command_line import override
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
-from cwgan.data.matrix import find_extremes
+from cwgan.data.matrix import Matrix, View, find_extremes
 from cwgan.data.views import hold_out
 from cwgan.errors import InputError
 from cwgan.gan import losses
@@ -216,13 +216,14 @@ def _fit(job: Job, stage: str, history: list[Terms]) -> SoftmaxClassifier | Regr
     options, dataset, rng = getattr(job.config, stage), job.dataset, stage_rng(job.config.seed, stage)
     model: SoftmaxClassifier | Regressor
     objective: losses.Objective
+    targets: Matrix
     if stage == "monitor":
         form = options.relu_logits, options.initial_bias
         model = SoftmaxClassifier(dataset.feature_size, dataset.seen_classes, rng, *form)
         objective, targets = losses.classification, model.targets_of(dataset.labels, dataset.trainval)
     else:
         model = Regressor(dataset.feature_size, dataset.attribute_size, rng)
-        objective, targets = losses.cycle, dataset.attributes[dataset.labels]
+        objective, targets = losses.cycle, View(dataset.attributes, dataset.labels)
     kept, held = hold_out(dataset.labels, dataset.trainval, options.holdout, rng)
     curve = fit(model, objective, dataset.features, targets, kept, options, rng, held)
     job.follow(stage, curve, history, lambda: module_tensors(**{stage: model}))

@@ -73,9 +73,7 @@ def test_compressed_rows_cannot_stay_on_disk(tmp_path: Path) -> None:
         values = file["train/X"][:]
         del file["train/X"]
         file.create_dataset("train/X", data=values, compression="gzip")
-    with pytest.raises(
-        InputError, match=r"train/X: found a dataset in chunks; allowed: a dataset in one piece"
-    ):
+    with pytest.raises(InputError, match="X: found a dataset in chunks; allowed: datasets in one piece"):
         load_hdf5(tmp_path, "tiny", memory="disk")
     assert is_in_memory(load_hdf5(tmp_path, "tiny").features)
 

@@ -16,12 +16,19 @@ from cwgan.gan.networks import Regressor, SoftmaxClassifier, freeze
 from cwgan.gan.players import Gan, build_gan
 from cwgan.gan.training import SeenRows, critic_step, generator_step, take_steps, train_gan
 from cwgan.gan_config import GanConfig, MonitorConfig
+from cwgan.machine import set_up
 from cwgan.stages.generate import generate
 from cwgan.stages.job import Job
 from cwgan.stages.train import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 CONFIG = GanConfig(hidden_size=24, batch_size=8, epochs=2, epoch_steps=0, critic_steps=1, cycle_weight=0.1)
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    yield
+    torch.set_float32_matmul_precision("highest")
 
 
 def make(name: str, config: GanConfig = CONFIG) -> tuple[Gan, SeenRows]:
@@ -87,7 +94,9 @@ def test_a_training_goes_on_from_any_step(tmp_path) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_stages_train_and_make_rows(tmp_path, numbers: GzslDataset, precision) -> None:
-    gan = replace(CONFIG, epoch_steps=5, holdout=0.1, score_every=1)
+    set_up(1, precision)
+    terms = {"unseen_cycle_weight": 0.1, "classification_weight": 0.1}
+    gan = replace(CONFIG, epoch_steps=5, holdout=0.1, **terms)
     config = Config(device="cuda", precision=precision, gan=gan, monitor=MonitorConfig(epochs=1))
     logged: dict[str, float] = {}
     job = Job(config, numbers, tmp_path, lambda terms, _: logged.update(terms))

@@ -5,8 +5,9 @@ import torch
 
 from cwgan.command_line import to_dict
 from cwgan.config import Config
+from cwgan.data import matrix
 from cwgan.data.dataset import GzslDataset
-from cwgan.data.matrix import View, shuffle
+from cwgan.data.matrix import Stack, View, shuffle
 from cwgan.gan import synthesis
 from cwgan.gan.checkpoint import load_checkpoint, module_tensors, save_checkpoint
 from cwgan.gan.networks import Generator
@@ -96,5 +97,12 @@ def test_rows_that_are_made_as_they_are_read_are_those_of_the_file(
     assert sorted(order.tolist()) == list(range(42))
     for rows in order.split(5):
         assert torch.equal(made[rows], whole[rows])
-    assert [len(block) for block in made.split_blocks(torch.arange(42))] == [8, 8, 5, 8, 8, 5]
-    assert [len(block) for block in made.split_blocks(torch.arange(1, 42, 2))] == [4, 4, 2, 4, 4, 3]
+    assert made.number_blocks(torch.arange(42)).bincount().tolist() == [8, 8, 5, 8, 8, 5]
+    both = Stack(View(torch.rand(30, 4)), made)
+    order = shuffle(both, torch.arange(72), rng)
+    assert sorted(order.tolist()) == list(range(72))
+    monkeypatch.setattr(matrix, "WINDOW", 1)  # so that blocks stay as they are
+    order = shuffle(both, torch.arange(72), rng)
+    parts = torch.where(order < 30, order, 100 + made.number_blocks((order - 30).clamp(min=0)))
+    changes = int((parts[1:] != parts[:-1]).sum())
+    assert changes == 30 + 6 - 1, "rows in memory come one by one, made ones part by part"

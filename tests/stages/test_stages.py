@@ -506,22 +506,22 @@ def test_rows_without_a_file_are_those_of_the_file_and_train_to_the_same_bits(
     source: str, tmp_path: Path, gan_file: Path, numbers: GzslDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = {"generate.source": source, "generate.mean_correction": 1, "generate.counts": [60]}
-    config, dataset = override(TINY, changes), scale(numbers, "overall", 0.0)
-    checkpoint = gan_file if source == "gan" else None
+    config, checkpoint = override(TINY, changes), gan_file if source == "gan" else None
+    dataset = numbers if checkpoint else scale(numbers, "overall", 0.0)
     job, written = Job(config, dataset, tmp_path, ignore), []
-    for place in (generate(job, checkpoint)[0], checkpoint):
-        train_classifier(job, place)
+    for file in (generate(job, checkpoint)[0], None):
+        train_classifier(job, file, checkpoint)
         written.append([(tmp_path / name).read_bytes() for name in (CLASSIFIER_FILE, ANSWERS_FILE)])
     assert written[0] == written[1]
     monkeypatch.setattr(matrix, "LARGE", 0)
     (stored, labels), (made, others) = (
-        _read_rows(job, at) for at in (generate(job, checkpoint)[0], checkpoint)
+        _read_rows(job, file, checkpoint) for file in (generate(job, checkpoint)[0], None)
     )
     everything = torch.arange(len(labels))
     assert torch.equal(stored[everything], made[everything])
     assert torch.equal(labels, others)
     assert labels[-100:].unique().numel() > 10, "many rows are made in a random order of classes"
-    train_classifier(job, checkpoint)
+    train_classifier(job, None, checkpoint)
 
 
 def test_rows_that_are_shuffled_as_a_disk_can_follow_train_as_well_within_what_seeds_differ_by(
