@@ -54,7 +54,7 @@ def make_data(folder: Path, seen: int, unseen: int, rows: int, features: int) ->
 
 
 def watch_memory(process: subprocess.Popen, peaks: dict[str, int]) -> None:
-    """Note the most memory that a process holds by itself, and with the pages of mapped files."""
+    """Note the most memory that a process holds by itself, and with pages of files, as its libraries'."""
     status = Path(f"/proc/{process.pid}/status")
     while process.poll() is None:
         found = re.findall(r"(RssAnon|VmRSS):\s+(\d+) kB", status.read_text())
@@ -108,7 +108,7 @@ def main() -> None:
     with h5py.File(data / ROWS_FILE) as file:
         rows = len(file["train/X"])
     cells = [str(rows), f"{size / 1e9:.1f}", str(peaks["RssAnon"]), str(peaks["VmRSS"]), f"{seconds:.0f}"]
-    print_table(["training rows", "file [GB]", "memory [MB]", "with mapped pages [MB]", "seconds"], [cells])
+    print_table(["training rows", "file [GB]", "memory [MB]", "with pages of files [MB]", "seconds"], [cells])
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from cwgan.data.mapped import find_bad, fingerprint_rows
 from cwgan.data.matrix import Matrix
+from cwgan.data.stored import find_bad, fingerprint_rows
 from cwgan.errors import InputError
 
 SPLITS = ("trainval", "train", "val", "test_seen", "test_unseen")

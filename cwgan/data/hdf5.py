@@ -19,9 +19,9 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset, binarize
-from cwgan.data.mapped import read_matrix
 from cwgan.data.matrix import View
 from cwgan.data.merged import count_synthetic
+from cwgan.data.stored import read_matrix
 from cwgan.data.xlsa17 import load_attributes, to_float32, to_zero_based
 from cwgan.errors import InputError
 from cwgan.files import create_hdf5, dataset_of, fingerprint, open_hdf5, written_whole

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from cwgan.data import hdf5
 from cwgan.data.dataset import GzslDataset
-from cwgan.data.mapped import read_matrix
 from cwgan.data.matrix import WINDOW, Matrix, in_chunks, is_large
+from cwgan.data.stored import read_matrix
 from cwgan.data.xlsa17 import to_zero_based
 from cwgan.errors import InputError
 from cwgan.files import create_hdf5, dataset_of, open_hdf5, written_whole

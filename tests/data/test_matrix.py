@@ -1,5 +1,6 @@
 """Features on disk are the features in memory, and are read in an order that a disk can follow."""
 
+import os
 from pathlib import Path
 
 import h5py
@@ -7,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from cwgan.data import mapped, matrix
+from cwgan.data import matrix, stored
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import load_hdf5, save_hdf5
-from cwgan.data.mapped import MappedRows
 from cwgan.data.matrix import Stack, View, is_in_memory, join, shuffle
 from cwgan.data.scaling import scale
+from cwgan.data.stored import FileRows
 from cwgan.data.views import make_validation_view
 from cwgan.errors import InputError
 from tests.make_data import assert_same_data, tiny_dataset
@@ -45,11 +46,11 @@ def test_a_second_start_looks_at_no_row_again_until_the_file_changes(tmp_path: P
     save_hdf5(tiny_dataset(), tmp_path)
     first = load_hdf5(tmp_path, "tiny", memory="disk").digest
 
-    def refuse(matrix: MappedRows, rows: torch.Tensor) -> torch.Tensor:
+    def refuse(matrix: FileRows, rows: torch.Tensor) -> torch.Tensor:
         raise AssertionError("rows are read")
 
     with monkeypatch.context() as patch:
-        patch.setattr(MappedRows, "__getitem__", refuse)
+        patch.setattr(FileRows, "__getitem__", refuse)
         assert load_hdf5(tmp_path, "tiny", memory="disk").digest == first
     rewrite(tmp_path / "data.h5", "train/X", lambda values: values + 1)
     assert load_hdf5(tmp_path, "tiny", memory="disk").digest != first
@@ -80,9 +81,9 @@ def test_compressed_rows_cannot_stay_on_disk(tmp_path: Path) -> None:
 
 def test_rows_on_disk_are_shuffled_by_blocks_and_within_windows(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(matrix, "WINDOW", 64)
-    monkeypatch.setattr(mapped, "BLOCK", 16)
+    monkeypatch.setattr(stored, "BLOCK", 16)
     (tmp_path / "rows").write_bytes(np.arange(1000, dtype=np.float32).tobytes())
-    rows = MappedRows(tmp_path / "rows", 1, [(0, 1000, np.dtype(np.float32))])
+    rows = FileRows(tmp_path / "rows", 1, [(0, 1000, np.dtype(np.float32))])
     order = shuffle(View(rows), torch.arange(1000), torch.Generator().manual_seed(0))
     assert sorted(order.tolist()) == list(range(1000))
     assert len((order[:64] // 16).unique()) <= 5  # four blocks, of which the short last one may be one
@@ -92,14 +93,17 @@ def test_rows_on_disk_are_shuffled_by_blocks_and_within_windows(tmp_path: Path, 
     assert torch.equal(rows[order].flatten(), order.float())
 
 
-def test_pages_of_the_file_are_given_back(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(mapped, "RELEASE", 100)
+def test_rows_of_several_places_are_read_in_any_order_and_a_file_that_shrinks_is_noticed(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "rows").write_bytes(np.arange(1000, dtype=np.float32).tobytes())
-    rows = MappedRows(
-        tmp_path / "rows", 2, [(0, 300, np.dtype(np.float32)), (2400, 200, np.dtype(np.float32))]
-    )
-    for _ in range(3):
-        assert torch.equal(rows[torch.arange(500)], torch.arange(1000.0).view(500, 2))
+    kind, numbers = np.dtype(np.float32), torch.arange(1000.0).view(500, 2)
+    rows = FileRows(tmp_path / "rows", 2, [(0, 300, kind), (2400, 200, kind)])
+    for wanted in (torch.arange(500), torch.randperm(500), torch.tensor([7, 7, 499, 0, 300, 299])):
+        assert torch.equal(rows[wanted], numbers[wanted])
+    os.truncate(tmp_path / "rows", 3000)
+    with pytest.raises(InputError, match="rows: file: found cut short since it was opened"):
+        rows[torch.arange(500)]
 
 
 def test_matrices_one_below_the_other(monkeypatch, numbers: GzslDataset) -> None:

@@ -16,7 +16,7 @@ from make_data import SEEN, UNSEEN, assert_same_data, rows_of, write_xlsa17, xls
 from cwgan.command_line import from_dict, override, to_dict
 from cwgan.config import HIT_SCORES, ClassifierConfig, Config, DataConfig, GenerateConfig
 from cwgan.config import SCORES as ALL_SCORES
-from cwgan.data import mapped, matrix
+from cwgan.data import matrix, stored
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import load_numbers
@@ -528,7 +528,7 @@ def test_rows_that_are_shuffled_as_a_disk_can_follow_train_as_well_within_what_s
     tmp_path: Path, numbers: GzslDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_hdf5(numbers, tmp_path)
-    monkeypatch.setattr(mapped, "BLOCK", 2)
+    monkeypatch.setattr(stored, "BLOCK", 2)
     monkeypatch.setattr(matrix, "WINDOW", 2600)  # 13 blocks of each class, as of ImageNet's
     config = override(TINY, {"generate.source": "means", "generate.counts": [50], "classifier.epochs": 20})
 

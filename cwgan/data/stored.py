@@ -1,10 +1,12 @@
-"""Matrices that stay in a file and are read where they lie, and what is known of the rows of any matrix."""
+"""Matrices that stay in their file, and what is known of the rows of any matrix."""
 
 import hashlib
-import mmap
+import os
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -18,24 +20,19 @@ from cwgan.errors import InputError, WriteError
 from cwgan.files import fingerprint, written_whole
 from cwgan.machine import free_memory
 
-RELEASE = 2**28  # bytes of a mapped file in memory, after which they are given back to the system
-AROUND = 2**16  # bytes that the system maps where one is read
 BLOCK = 4  # rows that lie side by side on disk and are read together
 
 
-class MappedRows:
-    """Matrices of a file, one below the other, mapped into memory and read where they lie.
+class FileRows:
+    """Matrices of a file, one below the other, whose rows are read when they are asked for, and not kept.
 
-    `places` are the offset in bytes, the number of rows and the type of each; all have `width` columns. What
-    has been read does not stay: about `RELEASE` bytes of the file are in memory at most.
+    `places` are the offset in bytes, the number of rows and the type of each; all have `width` columns.
     """
 
     def __init__(self, path: Path, width: int, places: Sequence[tuple[int, int, np.dtype]]) -> None:
-        self.path, self._places, self._read = path, places, 0  # bytes
-        with open(path, "rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._parts = [np.ndarray((rows, width), kind, self._map, offset) for offset, rows, kind in places]
-        self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
+        self.path, self._places, self._file = path, places, os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+        self._starts = np.cumsum([0, *(rows for _, rows, _ in places)])
         self.shape = torch.Size((int(self._starts[-1]), width))
 
     def __len__(self) -> int:
@@ -49,7 +46,8 @@ class MappedRows:
         stay the same.
         """
         kept, facts = self.path.with_name(f"{self.path.name}.scan.npz"), self.path.stat()
-        ends = [hashlib.blake2b(part).hexdigest() for part in (self._map[: 2**20], self._map[-(2**20) :])]
+        starts = 0, max(0, facts.st_size - 2**20)
+        ends = [hashlib.blake2b(os.pread(self._file, 2**20, at)).hexdigest() for at in starts]
         about = f"1 {self._places} {facts.st_size} {facts.st_mtime_ns} {ends}"
         stamp = np.frombuffer(about.encode(), np.uint8)
         with suppress(Exception), np.load(kept) as found:  # numpy raises many kinds for a damaged file
@@ -79,14 +77,17 @@ class MappedRows:
 
     def _read_into(self, out: np.ndarray, rows: np.ndarray) -> None:
         homes = np.searchsorted(self._starts, rows, side="right") - 1
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes an infinity, which is refused
-            for place in np.unique(homes).tolist():
-                here = homes == place
-                out[here] = self._parts[place][rows[here] - self._starts[place]]
-        self._read += len(rows) * max(AROUND, out.itemsize * out.shape[1])
-        if self._read > RELEASE:
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._read = 0
+        for place in np.unique(homes).tolist():
+            here, (offset, _, kind) = homes == place, self._places[place]
+            numbers = rows[here] - self._starts[place]
+            found, size = np.empty((len(numbers), self.shape[1]), kind), kind.itemsize * self.shape[1]
+            breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+            for first, last in pairwise([0, *breaks.tolist(), len(numbers)]):
+                buffer, at = found[first:last].view(np.uint8), offset + size * int(numbers[first])
+                if os.preadv(self._file, [buffer.data], at) < buffer.nbytes:
+                    raise InputError(self.path, "file", "cut short since it was opened", "a whole file")
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes an infinity, which is refused
+                out[here] = found
 
 
 def read_matrix(
@@ -94,24 +95,22 @@ def read_matrix(
 ) -> Matrix:
     """Return the first rows of the datasets of one file, so many of each: in memory, or left where they lie.
 
-    A `memory` of "ram" reads them, "disk" maps them, and "auto" maps what is large. "either" maps what can be
-    mapped, that is what lies in one piece. InputError for "disk" where a dataset does not, and where there is
-    no room in memory.
+    A `memory` of "ram" reads them, "disk" leaves them, and "auto" leaves what is large. "either" leaves what
+    can be left, that is what lies in one piece. InputError for "disk" where a dataset does not, and where
+    there is no room in memory.
     """
     used = [pair for pair in zip(parts, counts, strict=True) if pair[1]]
     rows, width = sum(counts), parts[0].shape[1]
     places = [(part.id.get_offset(), count, part.dtype) for part, count in used]
-    can_map = all(offset is not None for offset, *_ in places)
-    if memory == "disk" and not can_map:
+    can_stay = all(offset is not None for offset, *_ in places)
+    if memory == "disk" and not can_stay:
         allowed = "datasets in one piece (h5repack -l CONTI), or another data.memory than disk"
         raise InputError(path, "X", "a dataset in chunks", allowed)
-    if can_map and memory != "ram" and (memory != "auto" or is_large(rows, width)):
-        return MappedRows(path, width, places)
+    if can_stay and memory != "ram" and (memory != "auto" or is_large(rows, width)):
+        return FileRows(path, width, places)
     if (size := 4 * rows * width) > (free := free_memory()):
-        allowed = (
-            f"at most the {free / 1e9:.3g} GB that are free, or data.memory=disk (after h5repack -l CONTI)"
-        )
-        raise InputError(path, "X", f"{size / 1e9:.3g} GB of features", allowed)
+        allowed = f"at most the {free / 1e9:.3g} GB that are free, or disk after h5repack -l CONTI"
+        raise InputError(path, "data.memory", f"{size / 1e9:.3g} GB of features", allowed)
     features, start = np.empty((rows, width), np.float32), 0
     for part, count in used:
         part.read_direct(features[start : start + count], np.s_[:count])
@@ -123,7 +122,7 @@ def fingerprint_rows(matrix: Matrix, rows: Int64[Tensor, " chosen"]) -> list[byt
     """Return 16 bytes for each row, of its content in the units of the files that this program writes."""
     if isinstance(matrix, View) and matrix.offset is None and not matrix.unit_norm:
         return fingerprint_rows(matrix.base, rows if matrix.index is None else matrix.index[rows])
-    if isinstance(matrix, MappedRows):
+    if isinstance(matrix, FileRows):
         return [bytes(row) for row in matrix.scan["prints"][rows.numpy()]]
     return [fingerprint(row) for _, chunk in in_chunks(matrix, rows) for row in chunk.numpy()]
 
@@ -133,7 +132,7 @@ def find_bad(matrix: Matrix, rows: Int64[Tensor, " chosen"]) -> Int64[Tensor, " 
     if isinstance(matrix, View) and not is_in_memory(matrix):
         wanted = rows if matrix.index is None else matrix.index[rows]
         return rows[torch.isin(wanted, find_bad(matrix.base, wanted))]
-    if isinstance(matrix, MappedRows):
+    if isinstance(matrix, FileRows):
         return rows[torch.isin(rows, torch.from_numpy(matrix.scan["bad"]))]
     return torch.cat([rows[:0], *(_find_bad_here(*chunk) for chunk in in_chunks(matrix, rows))])
 
