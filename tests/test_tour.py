@@ -149,7 +149,7 @@ def test_the_other_link_lists_results_alone_with_their_scores(toured, browser):
 
 def test_the_child_that_trained_the_gan_has_a_curve_of_every_term(toured, browser):
     said = browser.open(tab(find_child(toured, browser, "train_gan"), "model-metrics"), "gan\n(7)", "cycle")
-    assert "monitor\n(3)" in said and "regressor\n(2)" in said
+    assert "monitor\n(4)" in said and "regressor\n(2)" in said
     curves = "document.querySelectorAll('.js-plotly-plot .scatterlayer path.js-line').length"
     browser.wait(lambda: browser.evaluate(curves) >= 3, "three curves on the screen")
     keep(browser, "curves")

@@ -265,7 +265,7 @@ def test_what_shapes_no_gan_leaves_it_the_same(changes, dataset):
 
 
 def test_other_data_give_another_gan(dataset, blobs):
-    features = dataset.features.clone()
+    features = dataset.features[:].clone()
     features[0, 0] += 0.5
     views = [make_validation_view(blobs, 0.3, 0), make_validation_view(blobs, 0.2, 1)]
     others = [
@@ -286,7 +286,7 @@ def test_a_term_that_is_no_longer_finite_is_an_error_and_leaves_no_generator(dat
 
 
 def test_features_that_the_generator_cannot_make_are_refused_before_anything_is_kept(dataset, tmp_path):
-    signed = replace(dataset, features=dataset.features - 9)
+    signed = replace(dataset, features=dataset.features[:] - 9)
     with pytest.raises(InputError, match=r"features: found values down to -8\."):
         train_kept(changed(gan={"output": "relu"}), signed, tmp_path)
     assert list(tmp_path.rglob("*.safetensors")) == []
