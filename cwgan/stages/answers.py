@@ -9,14 +9,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
-from cwgan.data.matrix import Matrix, View, in_chunks
+from cwgan.data.matrix import Matrix, Stack, View, in_chunks, sum_classes
 from cwgan.files import written_whole
 from cwgan.gan.checkpoint import describe
 from cwgan.gan.networks import SoftmaxClassifier
 from cwgan.gan.shapes import RowLabels
 from cwgan.stages.job import ANSWERS_FILE, Job
 
-CHUNK, MEASURED = 4096, 100_000  # rows
+MEASURED = 100_000  # rows
 MARGIN = 0.01  # of the shortest and longest length, as rounding alone moves lengths that are all the same
 
 
@@ -64,14 +64,11 @@ def _find_directions(dataset: GzslDataset, features: Matrix, labels: RowLabels) 
 
     The means are those of training rows, and of the given rows for unseen classes that have any.
     """
-    sums = torch.zeros(dataset.class_count, dataset.feature_size, dtype=torch.float64)
-    counts = torch.zeros(dataset.class_count, dtype=torch.int64)
     unseen_rows = torch.nonzero(torch.isin(labels, dataset.unseen_classes)).flatten()
-    sources = (dataset.features, dataset.labels, dataset.trainval), (features, labels, unseen_rows)
-    for matrix, classes, rows in sources:
-        for chunk in rows.split(CHUNK):
-            sums.index_add_(0, classes[chunk], matrix[chunk].double())
-            counts += torch.bincount(classes[chunk], minlength=dataset.class_count)
+    rows = Stack(View(dataset.features, dataset.trainval), View(features, unseen_rows))
+    of_rows = torch.cat([dataset.labels[dataset.trainval], labels[unseen_rows]])
+    sums = sum_classes(rows, torch.arange(len(rows)), of_rows, dataset.class_count)
+    counts = of_rows.bincount(minlength=dataset.class_count)
     centre = sums[dataset.seen_classes].sum(0) / len(dataset.trainval)
     known = counts > 0
     directions = torch.nn.functional.normalize(sums[known] / counts[known, None] - centre, dim=1)
