@@ -21,7 +21,7 @@ from torch import Tensor
 from cwgan.data.dataset import GzslDataset, binarize
 from cwgan.data.matrix import View
 from cwgan.data.merged import count_synthetic
-from cwgan.data.stored import read_matrix
+from cwgan.data.stored import fingerprint_rows, read_matrix
 from cwgan.data.xlsa17 import load_attributes, to_float32, to_zero_based
 from cwgan.errors import InputError
 from cwgan.files import create_hdf5, dataset_of, fingerprint, open_hdf5, written_whole
@@ -74,8 +74,12 @@ def load_hdf5(
             index[split] = torch.from_numpy(place)
         home = defaultdict(list)
         if GROUPS["train"] in file:
-            keys = _read_keys(file, "train", width, ids, synthetic)
-            for key, row in zip(keys, places[0].tolist(), strict=True):
+            rows, known_by = index["trainval"], list[object]()
+            if "train/row" in file:
+                known_by += _read_numbers(file, "train", len(rows)).tolist()
+            else:
+                known_by += zip(fingerprint_rows(features, rows), labels[rows].tolist(), strict=True)
+            for key, row in zip(known_by, rows.tolist(), strict=True):
                 home[key].append(row)
         for split in ("train", "val"):
             keys = _read_keys(file, GROUPS[split], width, ids)
@@ -197,22 +201,19 @@ def _read_numbers(file: h5py.File, group: str, count: int) -> np.ndarray:
     return to_zero_based(stored[:], Path(file.filename), key)
 
 
-def _read_keys(
-    file: h5py.File, group: str, width: int, ids: np.ndarray, skipped: int = 0
-) -> Iterator[object]:
-    """Yield what the rows of an optional split, less the last, are known by: number, or content and label."""
+def _read_keys(file: h5py.File, group: str, width: int, ids: np.ndarray) -> Iterator[object]:
+    """Yield what the rows of an optional split are known by: their numbers, or else content and label."""
     if group not in file:
         return
     stored = _find_features(file, group, width)
     labels = _read_labels(file, group, len(stored), ids).tolist()
-    count = len(stored) - skipped
     if "train/row" in file:
-        yield from _read_numbers(file, group, count).tolist()
+        yield from _read_numbers(file, group, len(stored)).tolist()
         return
+    # HDF5 converts to float32 here, as it does for the rows that these are compared with.
     converted = stored.astype(np.float32)
-    for start in range(0, count, CHUNK):
-        stop = min(start + CHUNK, count)
-        for row, label in zip(converted[start:stop], labels[start:stop], strict=True):
+    for start in range(0, len(stored), CHUNK):
+        for row, label in zip(converted[start : start + CHUNK], labels[start : start + CHUNK], strict=True):
             yield fingerprint(row), label
 
 

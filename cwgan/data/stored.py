@@ -95,9 +95,9 @@ def read_matrix(
 ) -> Matrix:
     """Return the first rows of the datasets of one file, so many of each: in memory, or left where they lie.
 
-    A `memory` of "ram" reads them, "disk" leaves them, and "auto" leaves what is large. "either" leaves what
-    can be left, that is what lies in one piece. InputError for "disk" where a dataset does not, and where
-    there is no room in memory.
+    A `memory` of "ram" reads them. "disk" leaves them in the file, where every dataset must lie in one piece.
+    "auto" leaves them there if they are large, and "either" in any case, both where that is possible.
+    InputError for "disk" where it is not, and where there is no room in memory.
     """
     used = [pair for pair in zip(parts, counts, strict=True) if pair[1]]
     rows, width = sum(counts), parts[0].shape[1]

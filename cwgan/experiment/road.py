@@ -172,7 +172,8 @@ def _run_stages(
 
     def classify(job: Job) -> None:
         file = find(synthetic, SYNTHETIC_FILE) if synthetic else None
-        steps.train_and_log(run, job, file, find(gan, GAN_FILE) if gan else None, selected)
+        gan_file = find(gan, GAN_FILE) if gan and not synthetic else None
+        steps.train_and_log(run, job, file, gan_file, selected)
 
     classifier = run_stage("train_cls", ("data", "classifier"), classify)
     found = json.loads(find(classifier, RESULTS_FILE).read_text())["scores"]

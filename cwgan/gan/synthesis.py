@@ -161,16 +161,15 @@ class SyntheticFile:
             raise InputError(self.path, f"info/{name}", repr(text[:60]), "JSON as written by this program")
         return facts
 
-    def read_features(self, out: np.ndarray, skip: int = 0) -> None:
-        """Read features into an array: as many rows as it has, after the first `skip`."""
+    def find_features(self) -> Matrix:
+        """Return all rows, which stay in the file."""
         with open_hdf5(self.path) as file:
-            file["train/X"].read_direct(out, source_sel=np.s_[skip : skip + len(out)])
+            return read_matrix([file["train/X"]], [self.rows], self.path, "either")
 
-    def read_class(self, label: int, limit: int) -> AllFeatures:
-        """Return the first rows of a class, at most `limit` of them."""
+    def read_labels(self, class_count: int) -> RowLabels:
+        """Return the class of every row; InputError for one beyond `class_count`."""
         with open_hdf5(self.path) as file:
-            rows = np.flatnonzero(file["train/Y"][:] == label + 1)[:limit]
-            return torch.from_numpy(file["train/X"][rows].astype(np.float32))
+            return torch.from_numpy(to_zero_based(file["train/Y"][:], self.path, "train/Y", class_count))
 
 
 def write_synthetic(
@@ -219,10 +218,8 @@ def inspect_synthetic(path: Path) -> SyntheticFile:
 
 def read_synthetic(source: SyntheticFile, class_count: int) -> tuple[Matrix, RowLabels]:
     """Return features, which stay in the file, and labels; InputError if any is no use."""
-    with open_hdf5(source.path) as file:
-        features = read_matrix([file["train/X"]], [source.rows], source.path, "either")
-        labels = to_zero_based(file["train/Y"][:], source.path, "train/Y", class_count)
+    features, labels = source.find_features(), source.read_labels(class_count)
     for _, rows in in_chunks(features, torch.arange(len(features))):
         if not torch.isfinite(rows.sum(dtype=torch.float64)):
             raise InputError(source.path, "train/X", "NaN or infinity", "finite numbers")
-    return features, torch.from_numpy(labels)
+    return features, labels

@@ -7,11 +7,11 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.matrix import CHUNK
 from cwgan.gan.networks import SoftmaxClassifier
 from cwgan.scoring.calibration import SeenUnseenCurve, class_mean, scores_at, seen_unseen_curve
 from cwgan.scoring.metrics import harmonic_mean, per_class_accuracy
 
-CHUNK = 4096  # rows
 LOGITS = 2**24  # of a chunk, where there are more than 4,096 classes
 HITS = (1, 2, 5, 10, 20)
 MANY = 200  # unseen classes from which on the right one among the best few is a score

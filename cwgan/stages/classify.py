@@ -78,25 +78,21 @@ def read_map_rows(job: Job, synthetic_file: Path) -> list[MapRows]:
     the first rows are taken, at most `MAP_ROWS` real and as many synthetic ones.
     """
     dataset, synthetic, found = job.dataset, inspect_synthetic(synthetic_file), list[MapRows]()
+    made, made_labels = synthetic.find_features(), synthetic.read_labels(dataset.class_count)
     labels = dataset.labels[dataset.test_unseen]
     classes = labels.unique().tolist()
     for place in range(min(MAP_CLASSES, len(classes))):
         label = classes[place * len(classes) // min(MAP_CLASSES, len(classes))]
-        made = synthetic.read_class(label, MAP_ROWS)
-        made = made if dataset.divisor is None else made / dataset.divisor
+        rows = torch.nonzero(made_labels == label).flatten()[:MAP_ROWS]
         real = dataset.features[dataset.test_unseen[labels == label][:MAP_ROWS]]
-        found.append(MapRows(dataset.class_names[label], real, made))
+        found.append(MapRows(dataset.class_names[label], real, View(made, rows, divisor=dataset.divisor)[:]))
     return [each for each in found if len(each.made)]
 
 
 def score_generators(config: Config, dataset: GzslDataset, generators: list[Generator]) -> dict[str, float]:
     """Synthesize, fit a final classifier and score it, all in memory; return scores by their logged names."""
     config = _fix_epochs(config)
-    recipe = plan_all_rows(config, dataset, generators)
-    replaces = config.classifier.operation == "replace" and not config.generate.merge
-    real = dataset.trainval[:0] if replaces else dataset.trainval
-    features = join(View(dataset.features, real), hold(recipe, dataset.feature_size))
-    labels = torch.cat([dataset.labels[real], recipe.labels])
+    features, labels = _make_rows(config, dataset, generators)
     classifier, curve = _begin_fit(config, dataset, features, labels, "synthetic rows")
     deque(curve, maxlen=0)
     return scores_of(_evaluate(config, dataset, classifier), config)
@@ -137,13 +133,24 @@ def _read_rows(
 ) -> tuple[Matrix, AllTargets]:
     """Return the rows to train on: synthetic ones, after the real ones where they are merged."""
     config, dataset = job.config, job.dataset
-    if synthetic_file:
-        made, labels, has_real = _read_file(config, dataset, synthetic_file)
-    else:
-        recipe = plan_all_rows(config, dataset, load_generators(job, gan_file))
-        made, labels, has_real = hold(recipe, dataset.feature_size), recipe.labels, False
-    merges = config.classifier.operation == "merge" and not has_real
-    real = dataset.trainval if merges else dataset.trainval[:0]
+    if not synthetic_file:
+        return _make_rows(config, dataset, load_generators(job, gan_file))
+    made, labels, has_real = _read_file(config, dataset, synthetic_file)
+    return _join(dataset, made, labels, config.classifier.operation == "merge" and not has_real)
+
+
+def _make_rows(
+    config: Config, dataset: GzslDataset, generators: list[Generator]
+) -> tuple[Matrix, AllTargets]:
+    """Return the rows to train on, as they would be with a synthetic file."""
+    recipe = plan_all_rows(config, dataset, generators)
+    merges = config.classifier.operation == "merge" or config.generate.merge
+    return _join(dataset, hold(recipe, dataset.feature_size), recipe.labels, merges)
+
+
+def _join(dataset: GzslDataset, made: Matrix, labels: Tensor, with_real: bool) -> tuple[Matrix, AllTargets]:
+    """Return made rows and their labels, after the real ones if wanted."""
+    real = dataset.trainval if with_real else dataset.trainval[:0]
     return join(View(dataset.features, real), made), torch.cat([dataset.labels[real], labels])
 
 

@@ -65,8 +65,8 @@ def draw_curves(path: Path, curves: Curves, references: Mapping[str, tuple[float
     for name in curves:
         if name not in shared and not name.startswith("gan/val_"):
             held = name.replace("gan/", "gan/val_")
-            labels = {name: "", held: "held out"} if held in curves else {name: ""}
-            panels[name.replace("/", ": ").replace("_", " ")] = labels | {name: ""}
+            labels = {name: ""} | ({held: "held out"} if held in curves and held != name else {})
+            panels[name.replace("/", ": ").replace("_", " ")] = labels
     panels = {title: names for title, names in panels.items() if names}
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)

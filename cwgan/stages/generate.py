@@ -11,7 +11,7 @@ import torch
 from cwgan.command_line import to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
-from cwgan.data.matrix import is_large
+from cwgan.data.matrix import in_chunks, is_large
 from cwgan.files import written_whole
 from cwgan.gan import synthesis
 from cwgan.gan.checkpoint import describe, read_facts
@@ -47,8 +47,7 @@ def generate(job: Job, gan_file: Path | None) -> tuple[Path, list[Generator]]:
         "config": json.dumps(to_dict(job.config)),
         "data": json.dumps(describe(dataset)),
     }
-    check_rows(job.config, dataset, job.folder)
-    recipe = plan_all_rows(job.config, dataset, generators)
+    recipe = plan_all_rows(job.config, dataset, generators, job.folder)
     real_rows = dataset.trainval if options.merge else dataset.trainval[:0]
     synthesis.write_synthetic(path, dataset, recipe.labels, recipe.make(), info, real_rows)
     if options.npy:
@@ -61,13 +60,16 @@ def load_generators(job: Job, gan_file: Path | None) -> list[Generator]:
     return load_snapshots(job.load(gan_file, fewer_classes=True)) if gan_file else []
 
 
-def plan_all_rows(config: Config, dataset: GzslDataset, generators: Sequence[Generator]) -> Recipe:
+def plan_all_rows(
+    config: Config, dataset: GzslDataset, generators: Sequence[Generator], folder: Path | None = None
+) -> Recipe:
     """Return how all synthetic rows are made, and moved to predicted means if wanted.
 
+    There must be room for them, as `check_rows` says: in memory, and on the disk of a folder if one is given.
     More rows than are held in memory are made in a random order: whoever reads on learns all classes at once.
     """
     options, seed = config.generate, stage_rng(config.seed, "generate").initial_seed()
-    check_rows(config, dataset)
+    check_rows(config, dataset, folder)
     wanted = synthesis.synthetic_labels(options.domain, options.counts, dataset)
     if is_large(len(wanted), dataset.feature_size):
         wanted = wanted[torch.randperm(len(wanted), generator=stage_rng(config.seed, "order"))]
@@ -99,7 +101,5 @@ def _export_npy(job: Job, labels: RowLabels, skip: int) -> None:
     head = {"descr": "<f4", "fortran_order": False, "shape": (source.rows - skip, source.feature_size)}
     with written_whole(job.folder / "X.npy") as path, open(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, head)
-        for start in range(skip, source.rows, synthesis.CHUNK):
-            part = np.empty((min(synthesis.CHUNK, source.rows - start), source.feature_size), np.float32)
-            source.read_features(part, start)
-            file.write(part.data)
+        for _, rows in in_chunks(source.find_features(), torch.arange(skip, source.rows)):
+            file.write(rows.numpy().data)

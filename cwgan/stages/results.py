@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.matrix import in_chunks
 from cwgan.errors import InputError
 from cwgan.files import create_hdf5, write_table, write_text, written_whole
 from cwgan.gan.checkpoint import describe
 from cwgan.gan.networks import SoftmaxClassifier
 from cwgan.gan.shapes import Rows
 from cwgan.scoring.confusion import find_confused_pairs
-from cwgan.scoring.evaluation import CHUNK, Evaluation
+from cwgan.scoring.evaluation import Evaluation
 from cwgan.stages.job import RESULTS_FILE, Job
 
 CLASS_HEADS = ("class", "kind", "test_rows", "accuracy", "accuracy_among_unseen")
@@ -77,9 +78,10 @@ def _write_probabilities(
     file["classes"] = classifier.classes.numpy() + 1
     table = file.create_dataset("probabilities", (len(rows), len(classifier.classes)), np.float32)
     shift = bias * torch.isin(classifier.classes, dataset.seen_classes)
-    for start in range(0, len(rows), CHUNK):
-        logits = classifier(dataset.features[rows[start : start + CHUNK]])
-        table[start : start + CHUNK] = (logits - shift).softmax(1).numpy()
+    start = 0
+    for _, features in in_chunks(dataset.features, rows):
+        table[start : start + len(features)] = (classifier(features) - shift).softmax(1).numpy()
+        start += len(features)
 
 
 def list_classes(result: Evaluation, dataset: GzslDataset) -> list[ClassRow]:
