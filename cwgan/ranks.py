@@ -25,6 +25,9 @@ def joined() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
+    # Its functions' defaults keep the group of their import for good, whose threads then crash Python's exit.
+    import torch.distributed.nn
+
     with _connected():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, timeout=FOREVER)
@@ -56,7 +59,9 @@ def hear() -> Any:
 
 def take_share(batch: Tensor) -> Tensor:
     """Return the rows of a batch that are this process's; their number must divide by `count_processes`."""
-    return batch if count_processes() == 1 else batch[distributed.get_rank() :: count_processes()]
+    return (
+        batch if count_processes() == 1 else batch[distributed.get_rank() :: count_processes()].contiguous()
+    )
 
 
 def average(network: nn.Module, terms: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -22,6 +22,17 @@ from entrypoints import generate, train_gan
 # MLflow's own queries are not yet of the newest SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 NEEDS_TWO_GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")
+# The entry point's own lines, and that no thread of the connection is left to meet Python's end.
+PROGRAM = """
+import os, sys
+from pathlib import Path
+from cwgan.launch import launch
+from entrypoints.train_gan import COMMAND
+status = launch(COMMAND)
+names = [Path(f"/proc/self/task/{thread}/comm").read_text() for thread in os.listdir("/proc/self/task")]
+assert not [name for name in names if "gloo" in name], names
+sys.exit(status)
+"""
 TINY = [
     *("--threads=1", "--gan.hidden_size=16", "--gan.epochs=3", "--gan.epoch_steps=4", "--gan.batch_size=64"),
     *("--gan.critic_steps=2", "--gan.cycle_weight=0.5", "--gan.unseen_cycle_weight=0.1", "--gan.holdout=0.1"),
@@ -48,11 +59,12 @@ def test_two_processes_train_as_one_does_with_the_whole_batch(tmp_path, device):
 def train_by_torchrun(folder: Path, flags: list[str]) -> Checkpoint:
     """Train a GAN by two processes, which leave one run, and one GAN, in a folder."""
     folder.mkdir()
+    (folder / "program.py").write_text(PROGRAM)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     paths = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "PYTHONPATH": paths}
     done = subprocess.run(
-        [*torchrun, "-m", "entrypoints.train_gan", *flags],
+        [*torchrun, "program.py", *flags],
         cwd=folder, env={**os.environ, **store}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -21,6 +21,7 @@ def wait_for_line(process: subprocess.Popen, text: str) -> None:
 def test_a_killed_command_goes_on_with_the_same_command_and_leaves_nothing_running(tmp_path):
     place = Place(tmp_path)
     process = place.start(**{"sweep.trials": 4, "sweep.workers": 2})
+    wait_for_line(process, "parent run")  # whoever asks MLflow before may break the store that is being made
     until = time.monotonic() + 120
     while time.monotonic() < until:
         trials = [run for parent in place.runs() for run in place.trials(parent)]
