@@ -1,11 +1,9 @@
 """Read and write the original code's HDF5 pair: `data.h5` (rows by split) and `knn.h5` (classes by domain).
 
 `data.h5` holds `{train, train_val, val, test/seen, test/unseen}/{X, Y, y, A/continuous, A/binary}`: train is
-trainval, train_val is train, Y is 1-based, y 0-based. Where this program wrote it, it also holds `row`, the
-numbers (1-based) that the rows had where they came from: so they stand in the same order, and the same are
-drawn. `knn.h5` holds `{openset, openval, zsl}/{data, ids, ys, labels, knn2id, id2knn, id2class}` for all,
-seen and unseen classes. Source: the data preparation of Felix et al. 2018
-(github.com/rfelixmg/frwgan-eccv18, notebooks/dataset).
+trainval, train_val is train, Y is 1-based, y 0-based. `knn.h5` holds
+`{openset, openval, zsl}/{data, ids, ys, labels, knn2id, id2knn, id2class}` for all, seen and unseen classes.
+Source: the data preparation of Felix et al. 2018 (github.com/rfelixmg/frwgan-eccv18, notebooks/dataset).
 """
 
 from collections import defaultdict
@@ -19,7 +17,6 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset, binarize
-from cwgan.data.matrix import View
 from cwgan.data.merged import count_synthetic
 from cwgan.data.stored import fingerprint_rows, read_matrix
 from cwgan.data.xlsa17 import load_attributes, to_float32, to_zero_based
@@ -35,14 +32,14 @@ CHUNK = 1024  # rows copied at a time
 def load_hdf5(
     folder: Path, name: str, attributes: Path | None = None, conceal_test: bool = False, memory: str = "auto"
 ) -> GzslDataset:
-    """Read a pair; classes are ordered by id, rows by their number `row`, or as stored where they have none.
+    """Read a pair; classes are ordered by id, rows as stored.
 
     `folder` is that of both files, or the file of rows, beside which `knn.h5` lies. A merged file, which says
     in `info` how many synthetic rows end `train`, is the data set of its real rows. Rows of `train_val` and
-    `val` are found again among those of `train` by number or by content; others are dropped. Where
-    `openset/labels` are missing, a class is called after its id. InputError also for classes of `zsl` with
-    rows in `train`, and for attributes of rows that are not those of their class. `memory` is that of
-    `read_matrix`, other arguments and errors are those of `cwgan.data.xlsa17.load_xlsa17`.
+    `val` are found again among those of `train` by content; others are dropped. Where `openset/labels` are
+    missing, a class is called after its id. InputError also for classes of `zsl` with rows in `train`, and
+    for attributes of rows that are not those of their class. `memory` is that of `read_matrix`, other
+    arguments and errors are those of `cwgan.data.xlsa17.load_xlsa17`.
     """
     rows_path = folder / ROWS_FILE if folder.is_dir() else folder
     path = rows_path.with_name(CLASSES_FILE)
@@ -64,21 +61,14 @@ def load_hdf5(
         stored = {split: _find_features(file, GROUPS[split], width) for split in splits}
         synthetic = count_synthetic(file, path, len(stored["trainval"]))
         counts = {split: len(rows) - synthetic * (split == "trainval") for split, rows in stored.items()}
-        places = _order_rows(file, {GROUPS[split]: count for split, count in counts.items()})
         features = read_matrix([*stored.values()], [*counts.values()], rows_path, memory)
-        labels = np.empty(len(features), dtype=np.int64)
-        if ((order := np.concatenate(places))[1:] < order[:-1]).any():
-            features = View(features, torch.from_numpy(np.argsort(order)))
-        for (split, rows), place in zip(stored.items(), places, strict=True):
-            labels[place] = _read_labels(file, GROUPS[split], len(rows), ids)[: len(place)]
-            index[split] = torch.from_numpy(place)
+        index |= zip(counts, torch.arange(len(features)).split([*counts.values()]), strict=True)
+        read = {split: _read_labels(file, GROUPS[split], len(rows), ids) for split, rows in stored.items()}
+        labels = np.concatenate([read[split][:count] for split, count in counts.items()])
         home = defaultdict(list)
         if GROUPS["train"] in file:
-            rows, known_by = index["trainval"], list[object]()
-            if "train/row" in file:
-                known_by += _read_numbers(file, "train", len(rows)).tolist()
-            else:
-                known_by += zip(fingerprint_rows(features, rows), labels[rows].tolist(), strict=True)
+            rows = index["trainval"]
+            known_by = zip(fingerprint_rows(features, rows), labels[rows].tolist(), strict=True)
             for key, row in zip(known_by, rows.tolist(), strict=True):
                 home[key].append(row)
         for split in ("train", "val"):
@@ -126,7 +116,7 @@ def write_rows(file: h5py.File, dataset: GzslDataset, splits: Iterable[str]) -> 
 
 def _write_rows(group: h5py.Group, dataset: GzslDataset, index: Int64[Tensor, " chosen"]) -> None:
     labels, table = dataset.labels[index], dataset.file_attributes
-    group["Y"], group["y"], group["row"] = labels.numpy() + 1, labels.numpy(), index.numpy() + 1
+    group["Y"], group["y"] = labels.numpy() + 1, labels.numpy()
     continuous, binary = ("A/continuous", table, labels), ("A/binary", binarize(table), labels)
     for key, source, rows in (("X", dataset.features, index), continuous, binary):
         out = group.create_dataset(key, (len(rows), source.shape[1]), np.float32)
@@ -180,36 +170,12 @@ def _read_classes(file: h5py.File) -> tuple[np.ndarray, np.ndarray, list[str] | 
     return ids[order], table[order], names and [names[row] for row in order]
 
 
-def _order_rows(file: h5py.File, counts: dict[str, int]) -> list[np.ndarray]:
-    """Return the places of each group's rows, in the order of their numbers, or of storage without any."""
-    sizes = [*counts.values()]
-    if "train/row" not in file:
-        return np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
-    numbers = np.concatenate([_read_numbers(file, group, count) for group, count in counts.items()])
-    different, places = np.unique(numbers, return_inverse=True)
-    if len(different) < len(numbers):
-        found = f"{len(numbers)} rows with {len(different)} different numbers"
-        raise InputError(file.filename, "row", found, "a number of its own for each row")
-    return np.split(places, np.cumsum(sizes)[:-1])
-
-
-def _read_numbers(file: h5py.File, group: str, count: int) -> np.ndarray:
-    key = f"{group}/row"
-    stored = dataset_of(file, key, 1)
-    if len(stored) != count:
-        raise InputError(file.filename, key, f"{len(stored)} numbers", f"{count}, one per row of X")
-    return to_zero_based(stored[:], Path(file.filename), key)
-
-
-def _read_keys(file: h5py.File, group: str, width: int, ids: np.ndarray) -> Iterator[object]:
-    """Yield what the rows of an optional split are known by: their numbers, or else content and label."""
+def _read_keys(file: h5py.File, group: str, width: int, ids: np.ndarray) -> Iterator[tuple[bytes, int]]:
+    """Yield what the rows of an optional split are known by: content and label."""
     if group not in file:
         return
     stored = _find_features(file, group, width)
     labels = _read_labels(file, group, len(stored), ids).tolist()
-    if "train/row" in file:
-        yield from _read_numbers(file, group, len(stored)).tolist()
-        return
     # HDF5 converts to float32 here, as it does for the rows that these are compared with.
     converted = stored.astype(np.float32)
     for start in range(0, len(stored), CHUNK):

@@ -19,7 +19,7 @@ def redivide(dataset: GzslDataset, draw: int, holdout: float, unseen_count: int 
     InputError if fewer than two classes with rows would stay seen.
     """
     rng = torch.Generator().manual_seed(draw)
-    rows = torch.cat([dataset.trainval, dataset.test_seen, dataset.test_unseen]).sort().values
+    rows = torch.cat([dataset.trainval, dataset.test_seen, dataset.test_unseen])
     classes = dataset.labels[rows].unique()
     count = unseen_count or len(dataset.unseen_classes)
     if count > len(classes) - 2:
@@ -70,18 +70,16 @@ def make_validation_view(dataset: GzslDataset, holdout: float, seed: int, fold: 
 def hold_out(
     labels: Int64[Tensor, " rows"], index: Int64[Tensor, " chosen"], share: float, rng: torch.Generator
 ) -> tuple[Int64[Tensor, " kept"], Int64[Tensor, " held"]]:
-    """Divide the rows `index`, class by class, into kept and held-out ones, both ascending.
+    """Divide the rows `index`, class by class, into kept and held-out ones, both in the order of `index`.
 
     `share`, 0 to 1, of each class is held out, at least one row and never all; 0 holds out nothing. `labels`
     are those of the whole data set.
     """
-    if share == 0:
-        return index.sort().values, index[:0]
-    index = index[torch.randperm(len(index), generator=rng)]
-    of_row, kept, held = labels[index], [], []
-    for label in of_row.unique():
-        rows = index[of_row == label]
-        count = min(max(1, round(len(rows) * share)), len(rows) - 1)
-        held.append(rows[:count])
-        kept.append(rows[count:])
-    return torch.cat(kept).sort().values, torch.cat(held).sort().values
+    is_held = torch.zeros(len(index), dtype=torch.bool)
+    if share:
+        order = torch.randperm(len(index), generator=rng)
+        of_row = labels[index[order]]
+        for label in of_row.unique():
+            places = order[of_row == label]
+            is_held[places[: min(max(1, round(len(places) * share)), len(places) - 1)]] = True
+    return index[~is_held], index[is_held]

@@ -199,7 +199,6 @@ def write_synthetic(
         for key, value in info.items():
             file[f"info/{key}"] = value
         if len(real_rows):
-            file["train/row"] = real_rows.numpy() + 1
             hdf5.write_rows(file, dataset, [split for split in hdf5.GROUPS if split != "trainval"])
 
 

@@ -152,8 +152,7 @@ def test_data_h5_has_the_original_groups_and_datasets(tmp_path: Path) -> None:
         assert np.array_equal(group["Y"], labels + 1)
         assert np.array_equal(group["A"]["continuous"], data.attributes[labels])
         assert np.array_equal(group["A"]["binary"], binarize(data.attributes)[labels])
-        assert np.array_equal(group["row"], index + 1)
-        assert set(group) == {"X", "Y", "y", "A", "row"}
+        assert set(group) == {"X", "Y", "y", "A"}
         assert set(group["A"]) == {"continuous", "binary"}
 
 
@@ -206,8 +205,6 @@ def test_test_rows_in_train_val_and_val_are_dropped(tmp_path: Path) -> None:
     with_test_rows = rows_of((0, 1, 2))
 
     def contaminate(file: h5py.File) -> None:
-        for group in ("train", "train_val", "val", "test/seen", "test/unseen"):
-            del file[f"{group}/row"]  # which the original's files lack
         put("train_val/X", data.features[with_test_rows].numpy())(file)
         put("train_val/Y", data.labels[with_test_rows].numpy() + 1)(file)
 
@@ -218,8 +215,6 @@ def merged_as_the_original_does(folder: Path, domain: str, counts: str, numbers:
     """Write the tiny pair, with synthetic rows of classes by 1-based number after the real training rows."""
     save_hdf5(tiny_dataset(), folder)
     with h5py.File(folder / "data.h5", "r+") as file:
-        for group in ("train", "train_val", "val", "test/seen", "test/unseen"):
-            del file[f"{group}/row"]
         rows = {"X": np.ones((len(numbers), 5)), "Y": numbers}
         rows["A/continuous"] = tiny_dataset().attributes[np.array(numbers) - 1].numpy()
         for key, more in rows.items():
@@ -253,23 +248,15 @@ def test_classes_without_labels_are_called_after_their_ids(tmp_path: Path) -> No
     assert load_hdf5(folder, "tiny").class_names == tuple(f"class {number}" for number in range(1, 7))
 
 
-def test_rows_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+def test_rows_stand_in_the_order_of_the_splits(tmp_path: Path) -> None:
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
     source = tiny_dataset(trainval=tiny_dataset().trainval[order])
     save_hdf5(source, tmp_path)
     again = load_hdf5(tmp_path, "tiny")
-    assert_same_data(again, source)
     for split in ("trainval", "train", "val", "test_seen", "test_unseen"):
-        assert torch.equal(getattr(again, split), getattr(source, split))  # as every row is in a split
-
-
-@pytest.mark.parametrize(
-    ("value", "found"),
-    [(np.arange(12), "0"), (np.ones(12), "30 rows with 19 different numbers"), ([1], "1 numbers")],
-)
-def test_row_numbers_that_tell_no_rows_apart_are_refused(tmp_path: Path, value: object, found: str) -> None:
-    folder = edited_pair(tmp_path, "data.h5", put("train/row", value))
-    refused(folder, tmp_path / "data.h5", "row", f"found {found}")
+        rows, wanted = getattr(again, split), getattr(source, split)
+        assert torch.equal(again.features[rows], source.features[wanted])
+    assert torch.equal(again.trainval, torch.arange(12))
 
 
 @pytest.mark.parametrize("number", [1, 7])
@@ -444,7 +431,6 @@ def test_no_training_rows_are_refused_and_test_rows_may_be_empty_or_left_out(tmp
             for key in keys:
                 put(f"{key}/X", np.empty((0, 5)))(file)
                 put(f"{key}/Y", np.empty(0))(file)
-                put(f"{key}/row", np.empty(0))(file)
 
         return empty
 
