@@ -1,8 +1,8 @@
 """The same bits as before the package was rebuilt: weights, synthetic rows and scores of two short roads.
 
 The digests were taken at commit a6d4b7b; those of the built-in numbers anew when that data changed, after the
-code had still given the old ones on the old data; those of FLO anew when rows came to be drawn in the order of
-its split lists, as with the former order the code still gave the old ones. The arithmetic is held to
+code had still given the old ones on the old data; those of FLO anew when rows came to be drawn in the order
+of its split lists, after the code had still given the old ones in the former order. The arithmetic is held to
 instructions that every x86-64 processor has, so that they hold on all of them; PyTorch's own choice of
 instructions gives other last digits on another kind of processor.
 """
