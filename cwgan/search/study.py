@@ -121,6 +121,7 @@ class Study:
         self.seed, self.worker = task.config.seed, f"{socket.gethostname()}:{os.getpid()}"
         self._url = _read_url(task.storage)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
+        self._rehearsal, self._rehearsed = optuna.create_study(direction="maximize"), set[int]()
         self._entries = {name: _to_distribution(entry) for name, entry in task.space.items()}
         open_storage = partial(
             _Storage,
@@ -262,22 +263,33 @@ class Study:
         Settings are random until `RANDOM_GANS` GAN settings (trials, where the space has none) were tried.
         """
         drawn = random.Random(f"{self.seed} {len(trials)}")
-        begun = filter_state(trials, "RUNNING", *FINISHED)
+        running, finished = filter_state(trials, "RUNNING"), filter_state(trials, *FINISHED)
         sampler: BaseSampler = RandomSampler(seed=drawn.randrange(2**32))
-        if len({str(take_gan_part(trial.params) or trial.number) for trial in begun}) >= RANDOM_GANS:
+        gans = {str(take_gan_part(trial.params) or trial.number) for trial in [*running, *finished]}
+        if len(gans) >= RANDOM_GANS:
             seed = drawn.randrange(2**32)
             sampler = TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=1)
-        rehearsal = optuna.create_study(direction="maximize")  # in memory: what is not taken leaves no trace
-        rehearsal.add_trials(trials)
-        tried = [trial.params for trial in trials]
-        for given in (fixed, {}):
-            rehearsal.sampler = PartialFixedSampler(dict(given), sampler)
-            for _ in range(100):
-                point = rehearsal.ask(self._entries).params
-                if point not in tried:
-                    return point
+        with self._rehearse(running, finished) as rehearsal:
+            tried = [trial.params for trial in trials]
+            for given in (fixed, {}):
+                rehearsal.sampler = PartialFixedSampler(dict(given), sampler)
+                for _ in range(100):
+                    point = rehearsal.ask(self._entries).params
+                    if point not in tried:
+                        return point
         left = [other for other in list_points(self.space) if other not in tried]
         return drawn.choice(left) if left else point
+
+    @contextmanager
+    def _rehearse(self, running: list[Trial], finished: list[Trial]) -> Iterator[optuna.Study]:
+        """Yield the study as copied into memory, where what is asked for and not taken leaves no trace."""
+        self._rehearsal.add_trials([*(t for t in finished if t.number not in self._rehearsed), *running])
+        self._rehearsed.update(trial.number for trial in finished)
+        try:
+            yield self._rehearsal
+        finally:  # finished ones stay, as copying thousands takes its time
+            for trial in self._rehearsal.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+                self._rehearsal.tell(trial.number, state=TrialState.FAIL)
 
 
 def _to_distribution(entry: Range | Choices) -> BaseDistribution:
