@@ -36,8 +36,11 @@ def run_workers(task: Task) -> None:
     if task.config.threads:
         os.environ["OMP_NUM_THREADS"] = str(task.config.threads)
 
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload([__name__])  # imported once, and in memory once, for all workers
+
     def start() -> multiprocessing.process.BaseProcess:
-        process = multiprocessing.get_context("spawn").Process(target=_work_alone, args=(task,))
+        process = forks.Process(target=_work_alone, args=(task,))
         process.start()
         return process
 
