@@ -78,6 +78,7 @@ def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
         gc.enable()
         if not command.opens_run:
             work(arguments, scratch)
+            tracking.name_made_run(command.name, command.name)
             return
         given, begun = dict(arguments.references), None
         way = WAYS["MLFLOW_RUN_ID" in os.environ]

@@ -171,8 +171,14 @@ def note_refusal(stage: str, message: str, field: str) -> None:
     """Say in the run that `mlflow run` made, if any, what was to be done, and why it was not."""
     if run_id := os.environ.get("MLFLOW_RUN_ID", ""):
         note_error(message, run_id)
+        name_made_run(stage, f"{stage} refused: {field}" if field else f"{stage} failed")
+
+
+def name_made_run(stage: str, name: str) -> None:
+    """Name the run that `mlflow run` made, if any, and if its user did not; tag it with what was done."""
+    if run_id := os.environ.get("MLFLOW_RUN_ID", ""):
         with suppress(*STORE_ERRORS):
-            name, tags = MlflowClient().get_run(run_id).info.run_name, {"stage": stage}
-            if UNNAMED.fullmatch(name):
-                tags["mlflow.runName"] = f"{stage} refused: {field}" if field else f"{stage} failed"
-            MlflowClient().log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+            tags = [RunTag("stage", stage)]
+            if UNNAMED.fullmatch(MlflowClient().get_run(run_id).info.run_name):
+                tags.append(RunTag("mlflow.runName", name))
+            MlflowClient().log_batch(run_id, tags=tags)

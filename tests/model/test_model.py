@@ -221,6 +221,17 @@ def test_classes_that_cannot_be_added_are_refused_before_anything_is_trained(
     assert f"{tmp_path / 'new.csv'}: " in error and found in error
 
 
+def test_the_run_that_mlflow_makes_for_a_command_without_one_bears_its_name(made, tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", made.rows[:2])
+    given = [f"--model={made.fewer_id}", f"--features={tmp_path / 'a.npy'}", f"--out={tmp_path / 'out.csv'}"]
+    for name, expected in (("bedecked-owl-123", "predict"), ("mine", "mine")):
+        run_id = MlflowClient().create_run("0", run_name=name).info.run_id
+        monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+        assert launch(predict.COMMAND, given) == 0
+        run = MlflowClient().get_run(run_id)
+        assert (run.info.run_name, run.data.tags["stage"]) == (expected, "predict")
+
+
 def test_one_command_leads_from_a_file_of_any_kind_to_names(made, tmp_path):
     rows, answers = made.rows[:9], []
     np.save(tmp_path / "a.npy", rows)
