@@ -41,6 +41,7 @@ bench: .venv/installed
 
 bench-scale: .venv/installed  # half an hour, 10 GB of disk
 	$(FOUND) python -m benchmarks.scale
+	$(FOUND) python -m benchmarks.scale --grow
 
 bench-gpu: .venv/installed
 	$(FOUND) python -m benchmarks.gpu $(if $(FLO),--data $(FLO))

@@ -1,11 +1,12 @@
-"""ImageNet's shape on a small machine: one road, what its stages take, and what they would take in full.
+"""ImageNet's shape on a small machine: one road, what its stages take, and how that grows with the data.
 
 The data set is made up: 1,000 seen and 20,842 unseen classes, 1.28 million training rows of 2,048 features,
 as float16 on disk, and attributes of 500 entries that really predict the means of classes. The road takes 200
-steps of the GAN, one pass of the monitor and of the classifier, and few synthetic rows per class.
+steps of the GAN, one pass of the monitor and of the classifier, and few synthetic rows per class. With
+`--grow`, smaller roads are gone, in which rows, classes and features in turn are doubled twice.
 
 Run: python -m benchmarks.scale [--data <folder to keep it in>] [--seen 1000] [--unseen 20842] [--rows 1280]
-     [--features 2048] [--counts 3] [--merge]
+     [--features 2048] [--counts 3] [--merge] [--grow]
 """
 
 import argparse
@@ -22,12 +23,18 @@ import h5py
 import numpy as np
 
 from benchmarks.timing import machine, print_table
+from cwgan.config import Config
 from cwgan.data.hdf5 import CLASSES_FILE, ROWS_FILE
 from cwgan.files import create_hdf5, written_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 ATTRIBUTES, TEST_SEEN, TEST_UNSEEN, PARTS = 500, 20, 3, 40
-SHOWN = ("hit_at", "S ", "U ", "H ", "T1", "AUSUC", "Seconds")
+SMALL = {"seen": 1000, "unseen": 4000, "rows": 320, "features": 512}
+SIZES = {"rows": (320, 640, 1280), "unseen": (4000, 9000, 19_000), "features": (512, 1024, 2048)}
+SYNTHETIC = 60_000  # rows in all, when the classes grow
+STEPS = 200  # of the generator
+CLASSIFIER_EPOCHS = 10  # which validation classes choose often
+SHORT = [f"--gan.epochs={STEPS // 25}", "--monitor.epochs=1", "--classifier.epochs=1", "--gan.score_every=0"]
 
 
 def make_data(folder: Path, seen: int, unseen: int, rows: int, features: int) -> None:
@@ -74,11 +81,72 @@ def run(data: Path, folder: Path, flags: list[str]) -> tuple[list[str], dict[str
     watcher = threading.Thread(target=watch_memory, args=(process, peaks))
     watcher.start()
     assert process.stdout
-    lines = [line.rstrip() for line in process.stdout if line.startswith(("|", "Seconds"))]
+    wanted = "|", "Seconds", "monitor", "gan", "classifier"
+    lines = [line.rstrip() for line in process.stdout if line.startswith(wanted)]
     watcher.join()
     if process.wait():
         raise SystemExit(f"the road ended with status {process.returncode}")
     return lines, peaks, time.perf_counter() - began
+
+
+def read_seconds(lines: list[str]) -> dict[str, float]:
+    """Return what stages took, and the epochs within them."""
+    spent = dict[str, float]()
+    for line in lines:
+        if line.startswith("Seconds"):
+            spent |= {name: float(value) for name, value in re.findall(r"(\w+) ([\d.]+)[,.]", line)}
+        elif found := re.match(r"(monitor|gan|classifier) .* epochs +([\d.]+) s", line):
+            spent[f"{found[1]}, epochs"] = float(found[2])
+    return spent
+
+
+def grow(folder: Path) -> None:
+    """Double rows, classes and features twice; print seconds, and how far the middle is off a line."""
+    for name, sizes in SIZES.items():
+        found = []
+        for size in sizes:
+            shape = SMALL | {name: size}
+            with tempfile.TemporaryDirectory(dir=folder) as place:
+                data, work = Path(place) / "data", Path(place) / "run"
+                work.mkdir()
+                make_data(data, **shape)
+                count = SYNTHETIC // (shape["seen"] + shape["unseen"])
+                lines, *_ = run(data, work, [*SHORT, *count_rows(count), "--data.memory=disk"])
+            found.append(read_seconds(lines))
+        rows = []
+        for part in found[0]:
+            low, middle, high = (each[part] for each in found)
+            straight = low + (high - low) / 3
+            seconds, off = [f"{each[part]:.1f}" for each in found], f"{100 * (middle / straight - 1):+.0f} %"
+            rows.append([part, *seconds, off])
+        total = {"unseen": "classes"}.get(name, name)
+        heads = [str(size + SMALL["seen"] * (name == "unseen")) for size in sizes]
+        print_table([f"{total}, s", *heads, "off a line"], rows)
+        print(flush=True)
+
+
+def extrapolate(spent: dict[str, float], rows: int, seen: int, unseen: int, made: int) -> None:
+    """Print rows per second of every stage, and its hours with the defaults' numbers of rows and passes."""
+    tested, defaults = TEST_SEEN * seen + TEST_UNSEEN * unseen, Config()
+    gan, monitor, (count,) = defaults.gan, defaults.monitor, defaults.generate.counts
+    passes = gan.epochs * gan.epoch_steps * gan.batch_size
+    handled = {
+        "load_data": (rows + tested, rows + tested),
+        "monitor, epochs": ((1 - monitor.holdout) * rows, monitor.epochs * (1 - monitor.holdout) * rows),
+        "gan, epochs": (STEPS * gan.batch_size, passes),
+        "generate": (made, count * unseen),
+        "classifier, epochs": (made, CLASSIFIER_EPOCHS * (rows + count * unseen)),
+    }
+    table = []
+    for stage, (now, whole) in handled.items():
+        speed = now / max(0.1, spent[stage])
+        table.append([stage, f"{speed:.0f}", f"{whole:.0f}", f"{whole / speed / 3600:.1f}"])
+    print_table(["stage", "rows per s", "rows with the defaults", "hours"], table)
+
+
+def count_rows(count: int) -> list[str]:
+    """Return the flags for so many synthetic rows of every class, the classifier's only ones."""
+    return [f"--generate.counts=[{count},{count}]", "--generate.domain=all", "--classifier.operation=replace"]
 
 
 def main() -> None:
@@ -88,8 +156,11 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--counts", type=int, default=3)
     parser.add_argument("--merge", action="store_true", help="train the classifier on real rows too")
+    parser.add_argument("--grow", action="store_true", help="go smaller roads of growing sizes instead")
     given = parser.parse_args()
     print(machine(), flush=True)
+    if given.grow:
+        return grow(given.data or Path.cwd())
     with tempfile.TemporaryDirectory() as place:
         data, folder = given.data or Path(place) / "data", Path(place) / "run"
         folder.mkdir()
@@ -98,15 +169,14 @@ def main() -> None:
             make_data(data, given.seen, given.unseen, given.rows, given.features)
             print(f"made in {time.perf_counter() - began:.0f} s", flush=True)
         size = (data / ROWS_FILE).stat().st_size
-        flags = ["--gan.epochs=8", "--monitor.epochs=1", "--classifier.epochs=1", "--gan.score_every=0"]
-        flags += [f"--generate.counts=[{given.counts}]"]
-        if not given.merge:
-            flags[-1] = f"--generate.counts=[{given.counts},{given.counts}]"
-            flags += ["--generate.domain=all", "--classifier.operation=replace"]
-        lines, peaks, seconds = run(data, folder, flags)
+        counts = [f"--generate.counts=[{given.counts}]"] if given.merge else count_rows(given.counts)
+        lines, peaks, seconds = run(data, folder, [*SHORT, *counts])
+        with h5py.File(data / ROWS_FILE) as file:
+            rows = len(file["train/X"])
     print("\n".join(lines))
-    with h5py.File(data / ROWS_FILE) as file:
-        rows = len(file["train/X"])
+    if not given.merge:
+        made = given.counts * (given.seen + given.unseen)
+        extrapolate(read_seconds(lines), rows, given.seen, given.unseen, made)
     cells = [str(rows), f"{size / 1e9:.1f}", str(peaks["RssAnon"]), str(peaks["VmRSS"]), f"{seconds:.0f}"]
     print_table(["training rows", "file [GB]", "memory [MB]", "with pages of files [MB]", "seconds"], [cells])
 

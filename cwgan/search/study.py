@@ -121,6 +121,7 @@ class Study:
         self.seed, self.worker = task.config.seed, f"{socket.gethostname()}:{os.getpid()}"
         self._url = _read_url(task.storage)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
+        self._engine = sqlalchemy.create_engine(self._url, pool_pre_ping=True)
         self._rehearsal, self._rehearsed = optuna.create_study(direction="maximize"), set[int]()
         self._entries = {name: _to_distribution(entry) for name, entry in task.space.items()}
         open_storage = partial(
@@ -148,10 +149,9 @@ class Study:
             with FileLock(f"{self._url.database}.{key}.lock"):
                 yield
             return
-        engine = sqlalchemy.create_engine(self._url, poolclass=sqlalchemy.NullPool)  # closing it unlocks
 
         def connect() -> sqlalchemy.Connection:
-            connection = engine.connect()
+            connection = self._engine.connect()
             connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({int(key, 16)})"))
             return connection
 
@@ -159,8 +159,8 @@ class Study:
         try:
             yield
         finally:
-            with suppress(sqlalchemy.exc.SQLAlchemyError):
-                connection.close()
+            with suppress(sqlalchemy.exc.SQLAlchemyError), connection:  # one that is lost holds no lock
+                connection.execute(sqlalchemy.text(f"SELECT pg_advisory_unlock({int(key, 16)})"))
 
     def note(self, key: str, value: Any) -> None:
         """Write something down beside the study."""
@@ -170,9 +170,9 @@ class Study:
         """Return what was written down, or None."""
         return self._study.user_attrs.get(key)
 
-    def queue(self, point: Point) -> None:
-        """Have a setting tried next, if it has not been tried."""
-        if all(trial.params != point for trial in self.list_trials()):
+    def queue(self, point: Point, trials: Sequence[Trial]) -> None:
+        """Have a setting tried next, if it is not among the trials so far."""
+        if all(trial.params != point for trial in trials):
             make = partial(optuna.create_trial, state=TrialState.WAITING)
             self._study.add_trial(make(params=dict(point), distributions=self._entries))
 
@@ -193,18 +193,19 @@ class Study:
         """Try the setting that waits in the queue or a new one, unless tried and running ones are enough.
 
         An error of the objective fails the trial and is noted as its "error". One of `EXCUSED` and an
-        interruption, which are no fault of the setting, are noted as "excused" and raised: `recover` puts
-        such a trial back into the queue. From all trials, `choose_fixed` gives the parameters that a new
+        interruption, which are no fault of the setting, are noted as "excused" and raised: the next attempt
+        puts such a trial back into the queue. From all trials, `choose_fixed` gives the parameters that a new
         setting takes over. Returns the trial as it ended.
         """
         begun: list[Attempt] = []
         with ExitStack() as turn:
             turn.enter_context(self.lock())
+            self.recover()
             trials = self.list_trials()
             if len(filter_tried(trials)) + len(filter_state(trials, "RUNNING")) >= self.count_asked():
                 return None
             if not filter_state(trials, "WAITING"):
-                self.queue(self._propose(trials, choose_fixed(trials)))
+                self.queue(self._propose(trials, choose_fixed(trials)), trials)
 
             def run(trial: Attempt) -> float:
                 begun.append(trial)
@@ -235,21 +236,20 @@ class Study:
         return ended
 
     def recover(self) -> None:
-        """Put back into the queue what failed by no error of its own."""
-        with self.lock():
-            optuna.storages.fail_stale_trials(self._study)
-            for trial in filter_state(self.list_trials(), "RUNNING"):
-                if "worker" not in trial.user_attrs:  # killed as it began: until it is noted the lock is held
-                    self._study.tell(trial.number, state=TrialState.FAIL)
-            trials = self.list_trials()
-            repeated = {number for trial in trials for number in _list_losses(trial)}
-            for trial in copy.deepcopy(filter_state(trials, "FAIL")):
-                if trial.number in repeated or "error" in trial.user_attrs:
-                    continue
-                if "excused" in trial.user_attrs:
-                    trial.system_attrs["retry_history"] = []  # only workers that vanished are counted
-                trial.user_attrs = {}  # the notes are of the lost one: its worker, its run
-                RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(self._study, trial)
+        """Put back into the queue what failed by no error of its own; whoever calls holds the lock."""
+        optuna.storages.fail_stale_trials(self._study)
+        for trial in filter_state(self.list_trials(), "RUNNING"):
+            if "worker" not in trial.user_attrs:  # killed as it began: until it is noted the lock is held
+                self._study.tell(trial.number, state=TrialState.FAIL)
+        trials = self.list_trials()
+        repeated = {number for trial in trials for number in _list_losses(trial)}
+        for trial in copy.deepcopy(filter_state(trials, "FAIL")):
+            if trial.number in repeated or "error" in trial.user_attrs:
+                continue
+            if "excused" in trial.user_attrs:
+                trial.system_attrs["retry_history"] = []  # only workers that vanished are counted
+            trial.user_attrs = {}  # the notes are of the lost one: its worker, its run
+            RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(self._study, trial)
 
     def plot(self, kind: str, **options: Any) -> Any:
         """Return the axes of Optuna's picture optimization_history, slice, contour or param_importances."""

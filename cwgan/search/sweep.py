@@ -68,7 +68,7 @@ def sweep(arguments: Arguments, scratch: Path) -> None:
             run = stack.enter_context(opened)
             study.note("run_id", run.run_id)
             if point := find_point(task.config, task.space):
-                study.queue(point)
+                study.queue(point, study.list_trials())
         run.log_dataset(dataset)
         run.tag({"study": study.name})
         asked = f"study '{study.name}': {study.count_asked()} trials asked for; parent run {run.run_id}"

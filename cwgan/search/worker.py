@@ -77,7 +77,6 @@ def work(task: Task, study: Study, scratch: Path) -> None:
     broken, data = 0, dict[str, GzslDataset]()
     while not study.is_done():
         _stop_if_orphan()
-        study.recover()
         trial = study.attempt(partial(_try, task, data=data, scratch=scratch), partial(choose_gan, task))
         if trial is None:
             time.sleep(1)  # the last trials are with other workers

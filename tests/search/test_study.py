@@ -73,6 +73,11 @@ def fail_with(error):
     return fail
 
 
+def take_lock(study):
+    with study.lock():
+        pass
+
+
 def states_of(study):
     return " ".join(trial.state.name for trial in study.list_trials())
 
@@ -105,8 +110,8 @@ def test_the_queued_setting_comes_first_and_once_whatever_gan_is_kept_and_whoeve
     preset = {WEIGHT: 0.0123, COUNT: 300}
     for _ in range(4):
         study = Study(make_task(tmp_path))
-        study.queue(preset)
-        study.queue(preset)
+        study.queue(preset, study.list_trials())
+        study.queue(preset, study.list_trials())
         try_one(study, fixed={WEIGHT: 1.0})
     first, *others = study.list_trials()
     assert (first.params, [trial.params[WEIGHT] for trial in others]) == (preset, [1.0] * 3)
@@ -140,7 +145,7 @@ def test_so_many_gan_settings_are_random_whatever_the_results_and_later_ones_lea
 def test_a_small_space_is_tried_point_by_point_until_it_or_the_number_is_used_up(trials, expected, tmp_path):
     space = {COUNT: Range(1, 3, False, True), OUTPUT: Choices(("relu", "linear"))}
     study, first = Study(make_task(tmp_path, space, trials=trials)), {COUNT: 2, OUTPUT: "linear"}
-    study.queue(first)
+    study.queue(first, study.list_trials())
     while not study.is_done():  # a trial that runs need not be begun again
         try_one(study, lambda attempt: float(attempt.number < expected - 1 or try_one(study) is None))
     points = try_out(study, 1)
@@ -180,9 +185,9 @@ for _ in range(4):
 def test_the_lock_keeps_another_process_out_and_is_free_once_its_holder_is_killed(tmp_path):
     study, other = Study(make_task(tmp_path)), Study(make_task(tmp_path, name="other"))
     with start(make_task(tmp_path), "with Study(task).lock():\n    say_and_wait()") as holder:
-        waiting = threading.Thread(target=study.recover)
+        waiting = threading.Thread(target=take_lock, args=(study,))
         waiting.start()
-        other.recover()
+        take_lock(other)
         waiting.join(0.5)
         assert waiting.is_alive()
         holder.kill()
@@ -196,7 +201,7 @@ def test_a_settings_own_error_is_noted_and_its_point_counts_as_tried(tmp_path):
     second = try_one(study, lambda attempt: float("nan"))
     assert first.user_attrs["error"] == f"FloatingPointError: {error}"[:2000]
     assert (second.value, second.user_attrs["error"]) == (None, "FloatingPointError: the objective is nan")
-    study.queue(first.params)
+    study.queue(first.params, study.list_trials())
     study.recover()
     assert (len(filter_tried(study.list_trials())), study.count_asked(), study.is_done()) == (2, 4, False)
     assert sorted(point[EPOCHS] for point in try_out(study, 4)) == [1, 2, 3, 4]
@@ -268,7 +273,7 @@ Study(task).attempt(objective, lambda trials: {})
 
 def test_a_trial_killed_before_its_worker_was_noted_is_put_back_at_once_but_not_for_ever(tmp_path):
     study, point = Study(make_task(tmp_path)), {WEIGHT: 0.5, COUNT: 30}
-    study.queue(point)
+    study.queue(point, study.list_trials())
     for times in range(1, RETRIES + 2):
         with pytest.warns(UserWarning, match="Heartbeat"):
             study._study.ask()

@@ -1,14 +1,12 @@
 """Sweeps that are killed, joined, resumed under `mlflow run`, or whose parent run was deleted."""
 
-import os
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from place import ROOT, Place
+from place import Place
+from project import mlflow_run
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own
 
@@ -54,17 +52,10 @@ def test_a_second_command_works_with_the_first_and_reports_when_that_is_killed(t
 
 def test_mlflow_run_goes_on_with_the_parent_of_the_run_before(tmp_path):
     place = Place(tmp_path)
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": place.uri, "PATH": path}
     for trials in (1, 2):
-        given = {
-            "config": tmp_path / "tiny.yaml",
-            "sweep.trials": trials,
-            "sweep.folder": tmp_path / "sweeps",
-        }
-        flags = [part for name, value in given.items() for part in ("-P", f"{name}={value}")]
-        command = ["mlflow", "run", str(ROOT), "--env-manager", "local", "-e", "sweep", *flags]
-        subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+        given = f"config={tmp_path}/tiny.yaml", f"sweep.folder={tmp_path}/sweeps", f"sweep.trials={trials}"
+        done = mlflow_run(tmp_path, "sweep", *given)
+        assert done.status == 0, done.err
     (parent,) = place.runs()
     assert len(place.trials(parent)) == 2
     (joined,) = [run for run in place.runs(parent) if "trial_number" not in run.data.tags]
