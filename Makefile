@@ -39,7 +39,7 @@ lint: .venv/installed
 bench: .venv/installed
 	$(FOUND) python -m benchmarks
 
-bench-scale: .venv/installed  # half an hour, 10 GB of disk
+bench-scale: .venv/installed  # an hour, 10 GB of disk
 	$(FOUND) python -m benchmarks.scale
 	$(FOUND) python -m benchmarks.scale --grow
 

@@ -25,6 +25,8 @@ LONGEST = (
     "test_sweep_postgres",
     "test_deploy",
     "test_images",
+    "test_entry_points",
+    "test_remote_store",
     "test_tracking",
     "test_tour",
     "test_original",

@@ -200,8 +200,7 @@ class Study:
         begun: list[Attempt] = []
         with ExitStack() as turn:
             turn.enter_context(self.lock())
-            self.recover()
-            trials = self.list_trials()
+            trials = self.recover()
             if len(filter_tried(trials)) + len(filter_state(trials, "RUNNING")) >= self.count_asked():
                 return None
             if not filter_state(trials, "WAITING"):
@@ -235,21 +234,25 @@ class Study:
             raise StoreError(ended.user_attrs["excused"].partition(": ")[2])
         return ended
 
-    def recover(self) -> None:
-        """Put back into the queue what failed by no error of its own; whoever calls holds the lock."""
+    def recover(self) -> list[Trial]:
+        """Put back into the queue what failed by no error of its own; return all trials after that.
+
+        Whoever calls holds the lock.
+        """
         optuna.storages.fail_stale_trials(self._study)
-        for trial in filter_state(self.list_trials(), "RUNNING"):
+        trials = self.list_trials()
+        for trial in filter_state(trials, "RUNNING"):
             if "worker" not in trial.user_attrs:  # killed as it began: until it is noted the lock is held
                 self._study.tell(trial.number, state=TrialState.FAIL)
-        trials = self.list_trials()
+                trials = self.list_trials()
         repeated = {number for trial in trials for number in _list_losses(trial)}
-        for trial in copy.deepcopy(filter_state(trials, "FAIL")):
-            if trial.number in repeated or "error" in trial.user_attrs:
-                continue
+        failed = [trial for trial in filter_state(trials, "FAIL") if trial.number not in repeated]
+        for trial in copy.deepcopy([trial for trial in failed if "error" not in trial.user_attrs]):
             if "excused" in trial.user_attrs:
                 trial.system_attrs["retry_history"] = []  # only workers that vanished are counted
             trial.user_attrs = {}  # the notes are of the lost one: its worker, its run
             RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(self._study, trial)
+        return self.list_trials() if failed else trials
 
     def plot(self, kind: str, **options: Any) -> Any:
         """Return the axes of Optuna's picture optimization_history, slice, contour or param_importances."""
@@ -265,10 +268,13 @@ class Study:
         drawn = random.Random(f"{self.seed} {len(trials)}")
         running, finished = filter_state(trials, "RUNNING"), filter_state(trials, *FINISHED)
         sampler: BaseSampler = RandomSampler(seed=drawn.randrange(2**32))
-        gans = {str(take_gan_part(trial.params) or trial.number) for trial in [*running, *finished]}
-        if len(gans) >= RANDOM_GANS:
-            seed = drawn.randrange(2**32)
-            sampler = TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=1)
+        gans = set[str]()
+        for trial in [*finished, *running]:
+            gans.add(str(take_gan_part(trial.params) or trial.number))
+            if len(gans) == RANDOM_GANS:
+                seed = drawn.randrange(2**32)
+                sampler = TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=1)
+                break
         with self._rehearse(running, finished) as rehearsal:
             tried = [trial.params for trial in trials]
             for given in (fixed, {}):
