@@ -1,5 +1,7 @@
 """What tests of runs share."""
 
+from pathlib import Path
+
 from cwgan import tracking
 from cwgan.command_line import from_dict, to_dict
 from cwgan.config import Config
@@ -28,3 +30,7 @@ def config_with(**values):
 
 def files_of(client, run_id, folder=None):
     return sorted(item.path for item in client.list_artifacts(run_id, folder))
+
+
+def resolve_file(reference, scratch=Path("unused")):
+    return tracking.resolve(reference, "gan.safetensors", "gan", scratch)

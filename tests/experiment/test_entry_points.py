@@ -9,7 +9,7 @@ import make_data
 import mlflow
 import pytest
 import torch
-from runs import TINY
+from runs import TINY, resolve_file
 from safetensors.torch import load_file
 
 from cwgan.launch import launch
@@ -66,7 +66,7 @@ def test_the_same_run_goes_on_by_its_id_and_may_have_more_epochs(store, capsys):
         assert [point.step for point in points] == list(range(1, last + 1))
     assert launch(train_gan.COMMAND, [*TINY, "--run_name=unbroken", "--seed=3", "--gan.epochs=4"]) == 0
     (whole, _) = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
-    ours, theirs = (load_file(resolved(each.info.run_id)) for each in (again, whole))
+    ours, theirs = (load_file(resolve_file(each.info.run_id)) for each in (again, whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     for changed, why in {
         "--gan.epochs=3": "gan.epochs: found 3; allowed: at least 4, as run",

@@ -1,11 +1,8 @@
 """What stands for the file that a stage is to use."""
 
-from pathlib import Path
-
 import pytest
-from runs import UNKNOWN, started
+from runs import UNKNOWN, resolve_file, started
 
-from cwgan import tracking
 from cwgan.errors import InputError
 
 # MLflow's own queries are not yet of the newest SQLAlchemy.
@@ -22,17 +19,13 @@ def family(store, tmp_path):
     return parent, child
 
 
-def resolved(reference, scratch=Path("unused")):
-    return tracking.resolve(reference, "gan.safetensors", "gan", scratch)
-
-
 def test_a_file_or_a_folder_with_the_artifact_stands_for_itself(tmp_path, monkeypatch):
     (tmp_path / "gan.safetensors").write_text("")
     (tmp_path / "other").write_text("")
     monkeypatch.chdir(tmp_path)
-    assert resolved(str(tmp_path)) == tmp_path / "gan.safetensors"
-    assert resolved(".") == tmp_path / "gan.safetensors"
-    assert resolved("other") == tmp_path / "other"
+    assert resolve_file(str(tmp_path)) == tmp_path / "gan.safetensors"
+    assert resolve_file(".") == tmp_path / "gan.safetensors"
+    assert resolve_file("other") == tmp_path / "other"
 
 
 def test_a_run_stands_for_the_artifact_that_it_or_its_child_made(family):
@@ -44,9 +37,9 @@ def test_a_run_stands_for_the_artifact_that_it_or_its_child_made(family):
             f"runs:/{run.run_id}",
             f"{run.run_id}/gan.safetensors",
         ):
-            assert resolved(spelling) == child.folder / "gan.safetensors"
+            assert resolve_file(spelling) == child.folder / "gan.safetensors"
         savepoint = "checkpoints/gan-epoch-0002.safetensors"
-        assert resolved(f"{run.run_id}/{savepoint}") == child.folder / savepoint
+        assert resolve_file(f"{run.run_id}/{savepoint}") == child.folder / savepoint
 
 
 def test_two_children_with_the_artifact_are_told_apart_by_the_user(store, tmp_path):
@@ -58,23 +51,23 @@ def test_two_children_with_the_artifact_are_told_apart_by_the_user(store, tmp_pa
         InputError,
         match=rf"found 2 children that have gan\.safetensors; allowed: one of them: .*{child.run_id}",
     ):
-        resolved(parent.run_id)
-    assert resolved(child.run_id) == child.folder / "gan.safetensors"
+        resolve_file(parent.run_id)
+    assert resolve_file(child.run_id) == child.folder / "gan.safetensors"
 
 
 def test_references_to_nothing_are_refused_with_what_is_there(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=rf"--gan: run id: found no run {UNKNOWN} in sqlite:"):
-        resolved(UNKNOWN)
+        resolve_file(UNKNOWN)
     with pytest.raises(
         InputError, match=rf"neither run id nor file: 'nothing/here'.*relative paths start at {tmp_path}"
     ):
-        resolved("nothing/here")
+        resolve_file("nothing/here")
     with pytest.raises(InputError, match=rf"no gan\.safetensors in the folder {tmp_path}"):
-        resolved(".")
+        resolve_file(".")
     with started(tmp_path) as run:
         pass
     with pytest.raises(InputError, match=r"no artifact gan\.safetensors \(it has config\.yaml\)"):
-        resolved(run.run_id)
+        resolve_file(run.run_id)
     with pytest.raises(InputError, match=r"no artifact pretrained\.safetensors"):
-        resolved(f"{run.run_id}/pretrained.safetensors")
+        resolve_file(f"{run.run_id}/pretrained.safetensors")
