@@ -32,7 +32,7 @@ ATTRIBUTES, TEST_SEEN, TEST_UNSEEN, PARTS = 500, 20, 3, 40
 SMALL = {"seen": 1000, "unseen": 4000, "rows": 320, "features": 512}
 SIZES = {"rows": (320, 640, 1280), "unseen": (4000, 9000, 19_000), "features": (512, 1024, 2048)}
 SYNTHETIC = 60_000  # rows in all, when the classes grow
-ROUNDS = 3  # of each size, of which the quickest counts
+ROUNDS = 2  # of each size, of which the quickest counts
 STEPS = 200  # of the generator
 CLASSIFIER_EPOCHS = 10  # which validation classes choose often
 SHORT = [f"--gan.epochs={STEPS // 25}", "--monitor.epochs=1", "--classifier.epochs=1", "--gan.score_every=0"]
