@@ -59,9 +59,9 @@ def hear() -> Any:
 
 def take_share(batch: Tensor) -> Tensor:
     """Return the rows of a batch that are this process's; their number must divide by `count_processes`."""
-    return (
-        batch if count_processes() == 1 else batch[distributed.get_rank() :: count_processes()].contiguous()
-    )
+    if count_processes() == 1:
+        return batch
+    return batch[distributed.get_rank() :: count_processes()].contiguous()
 
 
 def average(network: nn.Module, terms: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -288,12 +288,15 @@ class Study:
 
     @contextmanager
     def _rehearse(self, running: list[Trial], finished: list[Trial]) -> Iterator[optuna.Study]:
-        """Yield the study as copied into memory, where what is asked for and not taken leaves no trace."""
+        """Yield a copy of the study in memory, where what is asked for and not taken leaves no trace.
+
+        Finished trials stay in it from one time to the next, as copying thousands takes its time.
+        """
         self._rehearsal.add_trials([*(t for t in finished if t.number not in self._rehearsed), *running])
         self._rehearsed.update(trial.number for trial in finished)
         try:
             yield self._rehearsal
-        finally:  # finished ones stay, as copying thousands takes its time
+        finally:
             for trial in self._rehearsal.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
                 self._rehearsal.tell(trial.number, state=TrialState.FAIL)
 
