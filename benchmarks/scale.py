@@ -2,8 +2,8 @@
 
 The data set is made up: 1,000 seen and 20,842 unseen classes, 1.28 million training rows of 2,048 features,
 as float16 on disk, and attributes of 500 entries that really predict the means of classes. The road takes 200
-steps of the GAN, one pass of the monitor and of the classifier, and few synthetic rows per class. With
-`--grow`, smaller roads are gone, in which rows, classes and features in turn are doubled twice.
+steps of the GAN, one pass of the monitor and of the classifier, and few synthetic rows per class. `--grow`
+takes smaller roads instead, and doubles their rows, classes and features in turn, twice.
 
 Run: python -m benchmarks.scale [--data <folder to keep it in>] [--seen 1000] [--unseen 20842] [--rows 1280]
      [--features 2048] [--counts 3] [--merge] [--grow]

@@ -25,7 +25,8 @@ def joined() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
-    # Its functions' defaults keep the group of their import for good, whose threads then crash Python's exit.
+    # Imported later, its functions would keep the group as a default argument. The group's threads would then
+    # outlive it, and crash as Python ends.
     import torch.distributed.nn
 
     with _connected():

@@ -175,7 +175,10 @@ def note_refusal(stage: str, message: str, field: str) -> None:
 
 
 def name_made_run(stage: str, name: str) -> None:
-    """Name the run that `mlflow run` made, if any, and if its user did not; tag it with what was done."""
+    """Name the run that `mlflow run` made, unless its user did, and tag it with the stage.
+
+    Nothing is done where `mlflow run` made none.
+    """
     if run_id := os.environ.get("MLFLOW_RUN_ID", ""):
         with suppress(*STORE_ERRORS):
             tags = [RunTag("stage", stage)]
