@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import typechecks
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:  # the process that only hands out tests need not wait for PyTorch
@@ -43,6 +44,12 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(Path(item.path).stem, len(ranks)))
+
+
+@pytest.fixture(autouse=True)
+def _checked_anew() -> None:
+    """Check the types of the first calls of every function in this test too."""
+    typechecks.begin_test()
 
 
 @pytest.fixture(autouse=True, scope="module")

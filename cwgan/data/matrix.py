@@ -5,7 +5,7 @@ A tensor is such a matrix too: whoever writes `matrix[rows]` takes any of them.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -139,10 +139,7 @@ def shuffle(matrix: Matrix, rows: Int64[Tensor, " chosen"], rng: torch.Generator
     There, blocks of neighbours are shuffled, and then single rows within windows of `WINDOW` rows, which are
     of thousands of blocks.
     """
-
-    def draw(count: int) -> Tensor:
-        return torch.randperm(count, generator=rng, device=rng.device)
-
+    draw = partial(torch.randperm, generator=rng, device=rng.device)
     if is_in_memory(matrix):
         return rows[draw(len(rows))]
     blocks, places = _number_blocks(matrix, rows).unique(return_inverse=True)
