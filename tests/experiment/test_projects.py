@@ -1,15 +1,15 @@
 """Every entry point by a real `mlflow run`, from a folder that is not the project's, chained by run ids."""
 
+import os
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
-from project import ROOT, environment, mlflow_run
+from project import ROOT, mlflow_run, start_entry_point
 
 # MLflow's own queries are not yet of the newest SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -212,7 +212,7 @@ def test_a_misspelt_parameter_fails_the_run_and_names_the_nearest(road):
     assert kept(road, "misspelt").info.run_name == "train_gan refused: gan.epoch"
 
 
-def test_a_polite_kill_and_a_second_one_end_a_training_as_killed(road):
+def test_a_polite_kill_and_a_second_one_end_a_training_as_killed(road, tmp_path):
     folder = road.folder
     flags = [
         *PRETRAINED,
@@ -223,26 +223,19 @@ def test_a_polite_kill_and_a_second_one_end_a_training_as_killed(road):
         "experiment=killed",
         "config=numbers",
     ]
-    command = [sys.executable, "-m", "entrypoints.train_gan", *(f"--{flag}" for flag in flags)]
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    said = tmp_path / "said.txt"
+    process = start_entry_point("train_gan", *(f"--{flag}" for flag in flags), folder=folder, said=said)
     deadline = time.monotonic() + 120
     while not list(folder.rglob("gan-epoch-0003.safetensors")):
-        assert process.poll() is None, process.stderr.read()
+        assert process.is_alive(), said.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.splitlines()[-1] == "interrupted"
-    assert "Traceback" not in err
+    process.terminate()
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
+    assert said.read_text().splitlines()[-1] == "interrupted"
+    assert "Traceback" not in said.read_text()
     (run,) = road.client.search_runs([road.client.get_experiment_by_name("killed").experiment_id])
     assert run.info.status == "KILLED"
     assert [path for path in folder.rglob("*") if path.name.endswith(".part")] == []

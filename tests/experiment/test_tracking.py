@@ -2,14 +2,13 @@
 
 import getpass
 import json
-import subprocess
-import sys
 import time
 
 import mlflow
 import pytest
 import yaml
 from mlflow.exceptions import MlflowException
+from project import start
 from runs import UNKNOWN, config_with, started
 
 from cwgan import tracking
@@ -229,11 +228,16 @@ def test_what_could_not_be_uploaded_is_kept_and_its_place_told(store):
     scratch.rmdir()
 
 
-def test_processes_that_create_one_store_at_once_wait_for_each_other(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/new/mlflow.db")
-    program = "from cwgan import tracking\nwith tracking.session(): pass"
-    both = [
-        subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    assert [process.communicate()[1].count("Error") for process in both] == [0, 0]
-    assert [process.returncode for process in both] == [0, 0]
+def test_processes_that_create_one_store_at_once_wait_for_each_other(tmp_path):
+    said, store = tmp_path / "said.txt", f"sqlite:///{tmp_path}/new/mlflow.db"
+    place = {"folder": tmp_path, "out": said, "err": said}
+    both = [start(open_and_close, **place, MLFLOW_TRACKING_URI=store) for _ in range(2)]
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0], said.read_text()
+    assert "Error" not in said.read_text()
+
+
+def open_and_close():
+    with tracking.session():
+        pass

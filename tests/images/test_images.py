@@ -5,8 +5,6 @@ import contextlib
 import importlib.util
 import json
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ import torch
 import yaml
 from mlflow.pyfunc import scoring_server
 from PIL import Image
+from project import start_entry_point
 
 from cwgan.data.sources import load_dataset
 from cwgan.images.listing import check_spelling, list_images
@@ -36,7 +35,6 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),
     pytest.mark.skipif(bool(ABSENT), reason=f"no {ABSENT}: pip install -e .[test-photos]"),
 ]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def weights() -> str:
@@ -124,14 +122,14 @@ def test_an_extraction_that_was_killed_goes_on_and_gives_the_same_file(made, tmp
     table.write_text("\n".join(["file,class", *lines]))
     given = [f"--images={table}", *backbone_flags(batch_size=4)]
     assert launch(extract.COMMAND, [*given, f"--out={tmp_path / 'whole'}"]) == 0
-    command = [sys.executable, "-m", "entrypoints.extract", *given, f"--out={tmp_path / 'cut'}"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    flags, said = (*given, f"--out={tmp_path / 'cut'}"), tmp_path / "said.txt"
+    process = start_entry_point("extract", *flags, folder=tmp_path, said=said)
     part = tmp_path / "cut" / "features.part"
     while not (part.is_file() and part.stat().st_size):
-        assert process.poll() is None
+        assert process.is_alive(), said.read_text()
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     done = part.stat().st_size // (4 * 1280)
     assert 0 < done < 200 and not (tmp_path / "cut" / "features.h5").exists()
     with open(part, "ab") as file:

@@ -2,19 +2,19 @@
 
 import io
 import os
-import subprocess
-import sys
+import time
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest.mock import patch
 
 import mlflow
 from mlflow.entities import Run
+from project import start_entry_point
 
 from cwgan.launch import launch
 from entrypoints import sweep
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = """
 threads: 1
 monitor: {epochs: 1, batch_size: 512}
@@ -33,12 +33,16 @@ class Place:
         self.folder, self.uri = folder, f"sqlite:///{folder}/mlflow.db"
         (folder / "tiny.yaml").write_text(TINY)
 
-    def start(self, **flags: object) -> subprocess.Popen:
+    def start(self, said: str, **flags: object) -> BaseProcess:
+        """Start a sweep that says in a file what it does; return when it has its parent run."""
         given = [f"--{name}={value}" for name, value in {"config": "tiny.yaml", **flags}.items()]
-        environment = {**os.environ, "MLFLOW_TRACKING_URI": self.uri, "PYTHONPATH": str(ROOT)}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        command = [sys.executable, "-m", "entrypoints.sweep", *given]
-        return subprocess.Popen(command, cwd=self.folder, env=environment, **pipes)
+        place = {"folder": self.folder, "said": self.folder / said}
+        process = start_entry_point("sweep", *given, **place, MLFLOW_TRACKING_URI=self.uri)
+        # Whoever asks MLflow before may break the store that is being made.
+        while not (place["said"].is_file() and "parent run" in place["said"].read_text()):
+            assert process.is_alive(), place["said"].read_text()
+            time.sleep(0.1)
+        return process
 
     def sweep(self, status: int = 0, **flags: object) -> str:
         """Run a sweep in this process, which need not import everything anew; return what it said."""

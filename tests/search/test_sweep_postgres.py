@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import optuna
 import pytest
@@ -14,8 +13,8 @@ import sqlalchemy
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from postgres import BINARIES, Postgres, free_port, wait_until
+from project import start_entry_point
 
-ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 10
 TINY = """
 data: {path: numbers}
@@ -75,21 +74,18 @@ def machines(postgres, tracking_uri, tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY)
     flags = {"config": tmp_path / "tiny.yaml", "sweep.trials": TRIALS, "sweep.study": "shared"}
     flags |= {"sweep.storage": postgres.url("optuna"), "sweep.heartbeat": 2}
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri, "PYTHONPATH": str(ROOT)}
     started = []
     for number in range(3):
         folder = tmp_path / f"machine{number}"
         folder.mkdir()
         own = {"sweep.folder": folder, "sweep.workers": 1 + (number == 0)}
         given = [f"--{name}={value}" for name, value in {**flags, **own}.items()]
-        with open(folder / "log.txt", "w") as log:
-            command = [sys.executable, "-m", "entrypoints.sweep", *given]
-            started.append(subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log))
+        place = {"folder": folder, "said": folder / "log.txt"}
+        started.append(start_entry_point("sweep", *given, **place, MLFLOW_TRACKING_URI=tracking_uri))
     yield started
     for command in started:
-        if command.poll() is None:
-            command.terminate()
-            command.wait(60)
+        command.terminate()
+        command.join(60)
 
 
 def test_a_sweep_on_three_machines_survives_a_killed_worker_and_a_lost_database(
@@ -114,7 +110,8 @@ def test_a_sweep_on_three_machines_survives_a_killed_worker_and_a_lost_database(
     time.sleep(5)
     postgres.start()
     for machine in machines:
-        assert machine.wait(300) == (-signal.SIGKILL if machine.pid == killed else 0), said()
+        machine.join(300)
+        assert machine.exitcode == (-signal.SIGKILL if machine.pid == killed else 0), said()
 
     unpooled = {"poolclass": sqlalchemy.pool.NullPool}  # leaves no connection open
     storage = optuna.storages.RDBStorage(postgres.url("optuna"), engine_kwargs=unpooled)
