@@ -14,6 +14,7 @@ from place import Place
 from cwgan.command_line import parse
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import load_numbers
+from cwgan.search import worker
 from entrypoints import main
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own
@@ -119,14 +120,15 @@ def test_a_broken_trial_does_not_end_the_sweep_and_keeps_its_traceback(tmp_path)
     assert parent.data.metrics["trials_complete"] + len(broken) == 6
 
 
-def test_twenty_broken_trials_in_a_row_end_the_sweep_with_one_error(tmp_path):
+def test_too_many_broken_trials_in_a_row_end_the_sweep_with_one_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "LIMIT", 5)
     place = Place(tmp_path)
     (tmp_path / "space.yaml").write_text("gan.critic_lr: {low: 1.0e+30, high: 1.0e+31, log: true}\n")
     said = place.sweep(1, **{"sweep.space": "space.yaml", "sweep.trials": 40})
     (error,) = [line for line in said.splitlines() if line.startswith("error:")]
-    assert "20 trials in a row broke; the last: FloatingPointError: GAN: the term" in error
+    assert "5 trials in a row broke; the last: FloatingPointError: GAN: the term" in error
     (parent,) = place.runs()
-    assert (parent.info.status, len(place.trials(parent))) == ("FAILED", 20)
+    assert (parent.info.status, len(place.trials(parent))) == ("FAILED", 5)
 
 
 SEARCHED = r"gan.cycle_wieght: found a parameter that cannot be searched; allowed: .*gan.cycle_weight"
