@@ -61,6 +61,16 @@ def copy_file(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
+def write_all(file: io.FileIO, data: bytes) -> None:
+    """Write some bytes to an unbuffered file, which may take them part by part; WriteError if it cannot."""
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError as error:
+        raise _refuse(Path(file.name), error) from error
+
+
 @contextmanager
 def create_hdf5(path: Path) -> Iterator[h5py.File]:
     """Yield a new HDF5 file to be filled; WriteError if it cannot be written."""

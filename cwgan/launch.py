@@ -77,6 +77,7 @@ def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
         gc.freeze()
         gc.enable()
         if not command.opens_run:
+            tracking.name_made_run(command.name)
             work(arguments, scratch)
             tracking.name_made_run(command.name, command.name)
             return

@@ -34,7 +34,8 @@ class GzslDataset:
     features of test rows are not looked at, not even for NaN. `origins` are the rows' numbers in the data set
     that this is a view of, `divisor` is what the features of the files were divided by, `unscaled` are the
     attributes of the files, where others took their place. `backbone` says, in JSON, how features were made
-    of images, where that is known.
+    of images, where that is known. `added` are the classes
+    that were added to those of the files.
 
     InputError if sizes disagree, a value is not finite, a label has no class, class names repeat, `trainval`
     is empty or has rows of all classes, a split names a row twice, `train` or `val` leaves `trainval`, or
@@ -57,6 +58,7 @@ class GzslDataset:
     divisor: Float32[Tensor, " features"] | None = None
     unscaled: Float32[Tensor, "classes attributes"] | None = None
     backbone: str = ""
+    added: Int64[Tensor, " added"] | None = None
 
     def __post_init__(self) -> None:
         faults = chain(self._check_classes(), self._check_splits(), self._check_values())

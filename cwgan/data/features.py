@@ -1,6 +1,8 @@
 """Rows to be named: a matrix of features from a .npy, .csv, .h5 or .mat file."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +18,9 @@ KINDS = ".npy, .csv, .h5 or .mat"
 def read_features(given: Path, width: int) -> np.ndarray:
     """Return rows of `width` features, in the units of the file.
 
-    A .csv file has a row a line, and may have a heading. A .mat file holds `features` as in the xlsa17
-    layout, with a column a row, or the other way round. An .h5 file holds one matrix X, as data.h5 and
-    synthetic.h5 do; if several, it is named as <file>.h5/test/unseen/X. InputError for anything else.
+    A .csv file has a row a line, and may have a heading (`is_heading`). A .mat file holds `features` as in
+    the xlsa17 layout, with a column a row, or the other way round. An .h5 file holds one matrix X, as data.h5
+    and synthetic.h5 do; if several, it is named as <file>.h5/test/unseen/X. InputError for anything else.
     """
     path, key = _divide(given)
     if path.suffix not in (".npy", ".csv", ".h5", ".mat"):
@@ -53,11 +55,29 @@ def _read_npy(path: Path) -> np.ndarray:
 def _read_csv(path: Path) -> np.ndarray:
     try:
         table = pd.read_csv(path, header=None, dtype=str, skipinitialspace=True)
-        if pd.to_numeric(table.iloc[0], errors="coerce").isna().all():  # a heading
+        if is_heading(table.iloc[0].tolist()):
             table = table.iloc[1:]
         return table.to_numpy().astype(np.float64)
     except (ValueError, IndexError, OSError) as error:  # pandas' errors are ValueErrors
         raise InputError(path, "file", f"unreadable ({error})", "lines of numbers, comma-separated") from None
+
+
+def is_heading(cells: Sequence[Any]) -> bool:
+    """Return whether the cells of a line name columns: by texts, or by their numbers, as pandas writes them.
+
+    Two or three numbers in a row are taken for values, and so is what is no text, as pandas' NaN.
+    """
+    numbers = [_read_number(cell) for cell in cells if isinstance(cell, str) and cell.strip()]
+    if len(cells) > 4 and numbers in ([*range(len(cells))], [*range(1, len(cells) + 1)]):
+        return True
+    return bool(numbers) and all(number is None for number in numbers)
+
+
+def _read_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _read_mat(path: Path) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.features import is_heading
 from cwgan.errors import InputError
 
 LARGEST = 1e30  # what comes near the end of float32's range is a mistake
@@ -16,14 +17,18 @@ LARGEST = 1e30  # what comes near the end of float32's range is a mistake
 def add_new_classes(dataset: GzslDataset, files: str) -> GzslDataset:
     """Return the data set with the classes of CSV files, if any, after its own; without rows they are unseen.
 
-    Each line holds a class's name, then its attributes in the order of the data set's. A first line whose
-    attributes are no numbers is a heading. Several files are separated as the system separates paths.
-    InputError for a file that cannot be read, a name that is there already, or attributes that do not fit.
+    Each line holds a class's name, then its attributes in the order of the data set's. The first line may be
+    a heading, by `is_heading` of what follows its first cell. Several files are separated as the system
+    separates paths. InputError for a file that cannot be read, a name that is there already, or attributes
+    that do not fit.
     """
+    first = dataset.class_count
     for file in filter(None, files.split(os.pathsep)):
         names, rows = _read(Path(file), dataset)
         table = torch.cat([dataset.attributes, torch.tensor(rows, dtype=torch.float64).float()])
-        dataset = dataclasses.replace(dataset, attributes=table, class_names=(*dataset.class_names, *names))
+        all_names = (*dataset.class_names, *names)
+        added = torch.arange(first, len(all_names))
+        dataset = dataclasses.replace(dataset, attributes=table, class_names=all_names, added=added)
     return dataset
 
 
@@ -34,7 +39,7 @@ def _read(path: Path, dataset: GzslDataset) -> tuple[list[str], list[list[float]
             lines = [(number, line) for number, line in enumerate(csv.reader(file), start=1) if any(line)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(path, "file", f"unreadable ({error})", f"a CSV file in UTF-8, {wanted}") from None
-    if lines and _is_heading(lines[0][1]):
+    if lines and is_heading(lines[0][1][1:]):
         lines = lines[1:]
     if not lines:
         raise InputError(path, "file", "no class", wanted)
@@ -50,17 +55,6 @@ def _read(path: Path, dataset: GzslDataset) -> tuple[list[str], list[list[float]
         names.append(stripped)
         taken.add(stripped)
     return names, rows
-
-
-def _is_heading(line: list[str]) -> bool:
-    def is_number(text: str) -> bool:
-        try:
-            float(text)
-        except ValueError:
-            return False
-        return True
-
-    return not any(is_number(text) for text in line[1:])
 
 
 def _to_number(text: str, path: Path, field: str) -> float:

@@ -1,6 +1,7 @@
 """Scaling of features and attributes to the range that networks work in, fitted on training rows alone."""
 
 import dataclasses
+import hashlib
 
 import torch
 from jaxtyping import Float32, Int64
@@ -47,6 +48,24 @@ def scale(dataset: GzslDataset, scaling: str, attribute_norm: float) -> GzslData
     return dataclasses.replace(
         dataset, features=features, attributes=attributes, divisor=divisor, unscaled=unscaled
     )
+
+
+def find_scaling(dataset: GzslDataset) -> tuple[Float32[Tensor, " features"], Float32[Tensor, " features"]]:
+    """Return what is subtracted from features in the files' units, and what they are then divided by."""
+    scaled, zeros = dataset.features, torch.zeros(dataset.feature_size)
+    if not isinstance(scaled, View):
+        return zeros, zeros + 1
+    return (
+        zeros if scaled.offset is None else scaled.offset,
+        zeros + 1 if scaled.divisor is None else scaled.divisor,
+    )
+
+
+def hash_scaling(dataset: GzslDataset) -> str:
+    """Return a hash of how features are scaled: the same for two data sets that scale a row alike."""
+    digest = hashlib.sha256(b"".join(part.numpy().tobytes() for part in find_scaling(dataset)))
+    digest.update(bytes([isinstance(dataset.features, View) and dataset.features.unit_norm]))
+    return digest.hexdigest()[:16]
 
 
 def find_divisor(

@@ -14,14 +14,15 @@ from cwgan.errors import InputError
 def redivide(dataset: GzslDataset, draw: int, holdout: float, unseen_count: int = 0) -> GzslDataset:
     """Return the data set with other unseen classes, drawn by `draw` from all that have rows.
 
-    They are `unseen_count`; 0 stands for as many as are unseen now. Of every other class `hold_out` takes the
-    share `holdout` of its rows as test rows. There are no validation classes then: they have to be drawn.
-    InputError if fewer than two classes with rows would stay seen.
+    They are `unseen_count`; 0 stands for as many as are unseen in the files. Of every other class `hold_out`
+    takes the share `holdout` of its rows as test rows. There are no validation classes then: they have to be
+    drawn. InputError if fewer than two classes with rows would stay seen.
     """
     rng = torch.Generator().manual_seed(draw)
     rows = torch.cat([dataset.trainval, dataset.test_seen, dataset.test_unseen])
     classes = dataset.labels[rows].unique()
-    count = unseen_count or len(dataset.unseen_classes)
+    added = torch.empty(0) if dataset.added is None else dataset.added
+    count = unseen_count or len(dataset.unseen_classes) - len(added)
     if count > len(classes) - 2:
         allowed = f"at most {len(classes) - 2}, as {len(classes)} classes have rows"
         raise InputError(dataset.source, "data.division", f"{count} unseen classes", allowed)

@@ -16,12 +16,14 @@ from cwgan.experiment import steps
 from cwgan.experiment.steps import Files
 from cwgan.files import copy_file, write_text
 from cwgan.gan.training import count_epoch_steps
+from cwgan.model.registry import check_name
 from cwgan.scoring.comparison import format_headline, format_table, split_protocols, tabulate_scores
 from cwgan.scoring.selection import Choice, History, choose, final_half, validation_half
 from cwgan.stages.classify import drop_raw, pick_headline, score_generators
 from cwgan.stages.figures import draw_selection
 from cwgan.stages.job import GAN_FILE, RESULTS_FILE, SYNTHETIC_FILE, Job, pick_logged, read_data, view_data
 from cwgan.stages.needs import check_rows, fits_in_file
+from cwgan.stages.saves import check_saves
 from cwgan.stages.train import take_seen_rows
 from cwgan.tracking import Run
 
@@ -37,8 +39,14 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
 
     The run must be open in this process; `files` may hold the checkpoint "pretrained".
     """
+    if not config.gan.train:
+        allowed = "true, as main goes on to generate; the entry point train_gan can stop there"
+        raise InputError("configuration", "gan.train", "false", allowed)
+    if config.register:
+        check_name(config.register)
     if not config.select or config.protocol == "validation":
         return _run_stages(run, config, files)
+    check_saves(override(config, {"protocol": "final", "select": False}))  # here, before folds are trained
     config, choice = _select(run, config, files)
     selected = {**pick_logged(choice.scores, config), "selected_epoch": float(choice.epoch)}
     run.log_scores(selected)
@@ -135,9 +143,6 @@ def _run_stages(
 
     `selected` are the scores on validation classes that chose the configuration, which the model keeps.
     """
-    if not config.gan.train:
-        allowed = "true, as main goes on to generate; the entry point train_gan can stop there"
-        raise InputError("configuration", "gan.train", "false", allowed)
     began = time.perf_counter()
     dataset = steps.open_job(run, config).dataset
     is_kept = fits_in_file(config, dataset)

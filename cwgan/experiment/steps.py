@@ -9,6 +9,7 @@ from cwgan.config import HEADLINE, Config
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import IMAGE_SHAPE
+from cwgan.data.scaling import find_scaling
 from cwgan.errors import InputError
 from cwgan.machine import give_back_memory
 from cwgan.model import registry
@@ -131,7 +132,8 @@ def train_and_log(
         class_figures.draw_map(job.folder / "feature_map.png", rows, config.feature_map)
     if config.protocol == "final":
         weights = job.folder / ANSWERS_FILE
-        example = dataset.in_file_units(dataset.features[dataset.trainval[:2]]).numpy()
+        offset, divisor = find_scaling(dataset)
+        example = (dataset.features[dataset.trainval[:2]] * divisor + offset).numpy()
         known = scores | {name: value for name, value in (selected or {}).items() if name.startswith("val_")}
         facts = known, dataset.digest, run.run_id, bool(dataset.backbone)
         model = registry.log_model(weights, example, dataset.class_count, *facts)

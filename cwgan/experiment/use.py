@@ -22,6 +22,7 @@ from cwgan.stages.job import GAN_FILE
 from cwgan.tracking import Run
 
 CHUNK = 4096  # rows named at a time
+LARGEST = 1e30  # feature that a model takes
 
 
 def predict(arguments: Arguments, scratch: Path) -> None:
@@ -46,8 +47,8 @@ def predict(arguments: Arguments, scratch: Path) -> None:
     answers = []
     for start in range(0, len(rows), CHUNK):
         part = np.asarray(rows[start : start + CHUNK], dtype=np.float64)
-        if bad := np.flatnonzero(~np.isfinite(part).all(axis=1)).tolist():
-            where = f"NaN or infinity in row {start + bad[0] + 1}"
+        if bad := np.flatnonzero(~(np.abs(part) < LARGEST).all(axis=1)).tolist():
+            where = f"NaN, infinity or a value beyond 1e30 in row {start + bad[0] + 1}"
             raise InputError(source, "features", where, "finite numbers")
         answers.append(registry.answer(model, part))
     table = pd.concat(answers, ignore_index=True)
@@ -63,7 +64,13 @@ def add_classes(run: Run, config: Config, files: Files) -> None:
 
     Their rows come from the stored generator, or from predicted means where the model did without a GAN.
     """
-    tables = [config.data.new_classes, str(files["attributes"].resolve())]
+    if config.protocol != "final":
+        allowed = "final: under the validation protocol there is neither a model nor a class without rows"
+        raise InputError("--model", "protocol", config.protocol, allowed)
+    table = str(files["attributes"].resolve())
+    if os.pathsep in table:
+        raise InputError("--attributes", "file", table, f"a path without {os.pathsep}, which separates files")
+    tables = [config.data.new_classes, table]
     config = override(config, {"data.new_classes": os.pathsep.join(filter(None, tables))})
     write_text(run.folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
     job, gan_file = steps.open_job(run, config), None

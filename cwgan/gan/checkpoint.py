@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cwgan.command_line import override, to_dict
 from cwgan.config import Config
 from cwgan.data.dataset import GzslDataset
+from cwgan.data.scaling import hash_scaling
 from cwgan.errors import InputError
 from cwgan.files import written_whole
 from cwgan.gan.networks import Generator, Module, Regressor, SoftmaxClassifier
@@ -119,7 +120,8 @@ def check_facts(path: Path, facts: object, wanted: Mapping[str, type]) -> None:
 def describe(dataset: GzslDataset) -> dict[str, Any]:
     """Return the plain facts by which a data set is known again."""
     names = ("name", "digest", "split_hash", "feature_size", "attribute_size")
-    return {**{name: getattr(dataset, name) for name in names}, "class_names": list(dataset.class_names)}
+    facts = {**{name: getattr(dataset, name) for name in names}, "class_names": list(dataset.class_names)}
+    return {**facts, "scaling": hash_scaling(dataset)}
 
 
 def check_same_classes(path: Path, data: Facts, dataset: GzslDataset, fewer_classes: bool = False) -> None:
@@ -149,6 +151,15 @@ def check_same_split(path: Path, data: Facts, dataset: GzslDataset) -> None:
         where = f"{wanted}, as in {dataset.name} ({dataset.source})"
         hint = "the hash is of the rows as scaled; evaluate accepts another one with data.other_split=true"
         raise InputError(path, "split", f"{found}, made from {data['name']}", f"{where}; {hint}")
+
+
+def check_same_scaling(path: Path, data: Facts, dataset: GzslDataset) -> None:
+    """Refuse to use what was made from features that were scaled otherwise, as far as the file tells."""
+    found, wanted = data.get("scaling"), hash_scaling(dataset)
+    if found not in (None, wanted):
+        where = f"{wanted}, fitted on the training rows of {dataset.name}"
+        hint = "data.scaling=overall seldom differs between splits, none never"
+        raise InputError(path, "scaling", f"{found}, fitted on those of {data['name']}", f"{where}; {hint}")
 
 
 def load_generator(checkpoint: Checkpoint, name: str = "generator") -> Generator:

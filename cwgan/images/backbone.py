@@ -97,7 +97,7 @@ class Backbone:
         """Return an image as the model sees it, turned as its camera says; Unreadable if it is none."""
         try:
             with Image.open(file) as image:
-                pixels: torch.Tensor = self.transform(ImageOps.exif_transpose(image).convert("RGB"))
+                pixels: torch.Tensor = self.transform(_to_rgb(ImageOps.exif_transpose(image)))
         except Exception as error:  # Pillow raises many kinds for a damaged file
             raise Unreadable(_say(error)) from None
         return pixels
@@ -128,6 +128,15 @@ def _load(model: torch.nn.Module, path: Path, name: str) -> None:
     if not all(key in given and given[key].shape == value.shape for key, value in wanted.items()):
         raise BackboneError("weights", f"{path}, of another model", f"weights of {name}")
     model.load_state_dict({key: given[key] for key in wanted})
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image of 8 bits a colour, whose brightness Pillow would cut off if it had more bits."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"numbers of 32 bits (mode {image.mode}), where 8 or 16 can be read")
+    return image.convert("RGB")
 
 
 def _say(error: Exception) -> str:

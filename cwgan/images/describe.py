@@ -35,7 +35,9 @@ def describe(arguments: Arguments, scratch: Path) -> None:
     out, source = Path(given["out"]).resolve(), Path(given["descriptions"]).resolve()
     with open_hdf5(out / FEATURES_FILE) as file:
         features = torch.from_numpy(dataset_of(file, "X", 2)[:])
-        files, owners = (dataset_of(file, key, 1, "text").asstr()[:].tolist() for key in ("files", "classes"))
+        files, owners = (
+            dataset_of(file, key, 1, "text").asstr("utf-8")[:].tolist() for key in ("files", "classes")
+        )
         backbone = dataset_of(file, "backbone", 0, "text").asstr()[()]
     table = read_descriptions(source)
     names = table.index.tolist()
@@ -164,10 +166,13 @@ def _read_splits(path: Path, known: Mapping[str, Sequence[str]]) -> dict[str, li
     if not isinstance(given, dict) or not set(given) <= {*known, "seed"}:
         raise InputError(path, "splits", f"{given!r:.60}", allowed)
     given.pop("seed", None)
+    given = {key: values if isinstance(values, list) else [values] for key, values in given.items()}
     for key, values in given.items():
-        for value in values if isinstance(values, list) else [values]:
+        for value in values:
             if value not in known[key]:
-                raise InputError(
-                    path, key, repr(value), f"names of {'files' if key == 'test' else 'classes'}"
-                )
+                kind = "files" if key == "test" else "classes"
+                raise InputError(path, key, repr(value), f"names of {kind}")
+    for name in given.get("validation", []):
+        if name in given.get("unseen", []):
+            raise InputError(path, "validation", f"the unseen class {name!r}", "classes that are seen")
     return given

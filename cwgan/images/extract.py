@@ -16,7 +16,7 @@ from tqdm import tqdm
 from cwgan.command_line import Arguments
 from cwgan.config import Config
 from cwgan.errors import InputError
-from cwgan.files import create_hdf5, write_table, write_text, written_whole
+from cwgan.files import create_hdf5, write_all, write_table, write_text, written_whole
 from cwgan.images.listing import FEATURES_FILE, KINDS, list_images
 from cwgan.machine import find_device, set_up
 
@@ -115,7 +115,7 @@ def _embed_all(
     with open(rows_file, "ab", buffering=0) as file, bar:
         file.truncate(4 * width * done)
         for rows in embed_files(backbone, files[done:], batch_size, workers):
-            file.write(rows.astype(np.float32).tobytes())
+            write_all(file, rows.astype(np.float32).tobytes())
             bar.update(len(rows))
     return np.memmap(rows_file, np.float32, "r", shape=(len(files), width))
 

@@ -108,6 +108,18 @@ def register(name: str, model_id: str, scores: Mapping[str, float], digest: str)
     return f"registered {name} version {made.version}, now the {CHAMPION} instead of {_show(champion)}"
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that MLflow does not take for a registered model."""
+    try:
+        MlflowClient().get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return
+        if error.error_code not in NO_FAULT_OF_THE_STORE:
+            raise
+        raise InputError("configuration", "register", f"{name!r} ({first_line(error)})", NAME) from None
+
+
 def load_model(reference: str) -> tuple[PyFuncModel, int]:
     """Return a model, and the number of features it takes; InputError if there is none.
 

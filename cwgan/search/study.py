@@ -82,13 +82,17 @@ def find_best_trial(trials: Sequence[Trial]) -> Trial | None:
 
 
 def repeat_while_away(call: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """Make a call, and again every second while the database is away; at last raise a StoreError."""
-    until = time.monotonic() + seconds
+    """Make a call, and again every second while the database is away; at last raise a StoreError.
+
+    The seconds count from the first error, as the call may wait for a lock before.
+    """
+    until = math.inf
     while True:
         try:
             return call()
         except STORE_ERRORS as error:
-            if time.monotonic() > until:
+            until = min(until, time.monotonic() + seconds)
+            if time.monotonic() >= until:
                 reason = first_line(error.__cause__ or error)
                 raise StoreError(f"the database of the study is away: {reason}") from error
             time.sleep(1)
@@ -121,7 +125,8 @@ class Study:
         self.seed, self.worker = task.config.seed, f"{socket.gethostname()}:{os.getpid()}"
         self._url = _read_url(task.storage)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
-        self._engine = sqlalchemy.create_engine(self._url, pool_pre_ping=True)
+        # Whoever holds the lock has no transaction open, which a database may end that is idle for hours.
+        self._engine = sqlalchemy.create_engine(self._url, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
         self._rehearsal, self._rehearsed = optuna.create_study(direction="maximize"), set[int]()
         self._entries = {name: _to_distribution(entry) for name, entry in task.space.items()}
         open_storage = partial(
@@ -249,7 +254,7 @@ class Study:
         failed = [trial for trial in filter_state(trials, "FAIL") if trial.number not in repeated]
         for trial in copy.deepcopy([trial for trial in failed if "error" not in trial.user_attrs]):
             if "excused" in trial.user_attrs:
-                trial.system_attrs["retry_history"] = []  # only workers that vanished are counted
+                trial.system_attrs["retry_history"] = []  # it counts as one, those before it are forgotten
             trial.user_attrs = {}  # the notes are of the lost one: its worker, its run
             RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(self._study, trial)
         return self.list_trials() if failed else trials

@@ -24,6 +24,7 @@ from cwgan.search.study import FINISHED, Attempt, Study, Task, Trial, filter_sta
 from cwgan.stages.job import Job, load_data, pick_logged
 from cwgan.stages.train import take_seen_rows
 
+ENDED = (0, 1, 130)  # exit codes of workers that were not killed
 LIMIT = 20  # trials that break one after another, or workers that are killed, until the sweep ends
 
 
@@ -50,7 +51,7 @@ def run_workers(task: Task) -> None:
             connection.wait([process.sentinel for process in processes])
             for process in [process for process in processes if not process.is_alive()]:
                 processes.remove(process)
-                if (process.exitcode or 0) < 0:
+                if process.exitcode not in ENDED:  # 255 where the server was killed that started it
                     kills += 1
                     processes.append(start())
     finally:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.matrix import Matrix, Stack, View, in_chunks, sum_classes
+from cwgan.data.scaling import find_scaling
 from cwgan.files import written_whole
 from cwgan.gan.checkpoint import describe
 from cwgan.gan.networks import SoftmaxClassifier
@@ -26,7 +27,7 @@ def write_answers(job: Job, classifier: SoftmaxClassifier, features: Matrix, lab
     config, dataset = job.config, job.dataset
     is_seen = torch.isin(classifier.classes, dataset.seen_classes)
     order = torch.cat([torch.nonzero(~is_seen).flatten(), torch.nonzero(is_seen).flatten()])
-    offset, divisor = _find_scaling(dataset)
+    offset, divisor = find_scaling(dataset)
     centre, directions = _find_directions(dataset, features, labels)
     lengths, cosines = _measure_training_rows(dataset, centre, directions)
     shortest, longest = np.quantile(lengths, [0.001, 0.999])
@@ -46,17 +47,6 @@ def write_answers(job: Job, classifier: SoftmaxClassifier, features: Matrix, lab
     with written_whole(job.folder / ANSWERS_FILE) as path:
         whole = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
         save_file(whole, path, metadata={"answers": json.dumps(facts)})
-
-
-def _find_scaling(dataset: GzslDataset) -> tuple[Tensor, Tensor]:
-    """Return what is subtracted from features in the files' units, and what they are then divided by."""
-    scaled, zeros = dataset.features, torch.zeros(dataset.feature_size)
-    if not isinstance(scaled, View):
-        return zeros, zeros + 1
-    return (
-        zeros if scaled.offset is None else scaled.offset,
-        zeros + 1 if scaled.divisor is None else scaled.divisor,
-    )
 
 
 def _find_directions(dataset: GzslDataset, features: Matrix, labels: RowLabels) -> tuple[Tensor, Tensor]:

@@ -65,10 +65,16 @@ def train_classifier(job: Job, synthetic_file: Path | None, gan_file: Path | Non
 def evaluate_classifier(job: Job, classifier_file: Path) -> Evaluation:
     """Score a saved classifier on a data set of the same classes, and write results and predictions.
 
-    InputError if the data set has other classes, or another split without `data.other_split`.
+    InputError if the data set has other classes, another split without `data.other_split`, or another scaling
+    there; or if the classifier answers a part of the seen classes and a part of the unseen ones.
     """
     checkpoint = job.load(classifier_file, job.config.data.other_split)
-    return _score(job, load_classifier(checkpoint, "classifier"))
+    classifier, dataset = load_classifier(checkpoint, "classifier"), job.dataset
+    sides = dataset.seen_classes, dataset.unseen_classes
+    if not any(torch.isin(side, classifier.classes).all() for side in sides):
+        found = f"{len(classifier.classes)} of {dataset.class_count} classes, of both sides of this split"
+        raise InputError(classifier_file, "classes", found, "all classes, or all of one side")
+    return _score(job, classifier)
 
 
 def read_map_rows(job: Job, synthetic_file: Path) -> list[MapRows]:
@@ -178,21 +184,21 @@ def _begin_fit(
     options, seen, unseen = config.classifier, dataset.seen_classes, dataset.unseen_classes
     everything = torch.arange(dataset.class_count)
     classes = {"openset": everything, "openval": seen, "zsl": unseen}[options.domain]
-    rows = torch.nonzero(torch.isin(labels, classes)).flatten()
-    if len(rows) == 0:
-        allowed = f"rows of the domain {options.domain}"
-        raise InputError(source, "train/Y", "no row of any class to answer", allowed)
     rng = stage_rng(config.seed, "classifier")
     form = options.relu_logits, options.initial_bias
     classifier = SoftmaxClassifier(dataset.feature_size, classes, rng, *form)
     if options.method == "eszsl":
-        if is_large(*features.shape):
+        real, share = dataset.trainval, len(unseen) / dataset.class_count
+        if is_large(len(real), dataset.feature_size):
             allowed = "softmax for so many rows: eszsl holds them all in memory"
             raise InputError("configuration", "classifier.method", "eszsl", allowed)
-        real, share = torch.nonzero(torch.isin(labels, seen)).flatten(), len(unseen) / dataset.class_count
-        weights = fit_eszsl(features[real], labels[real], dataset.attributes, share, rng)
+        weights = fit_eszsl(dataset.features[real], dataset.labels[real], dataset.attributes, share, rng)
         classifier.weight.data.copy_(weights.t()[classes])
         return classifier, iter(())
+    rows = torch.nonzero(torch.isin(labels, classes)).flatten()
+    if len(rows) == 0:
+        allowed = f"rows of the domain {options.domain}"
+        raise InputError(source, "train/Y", "no row of any class to answer", allowed)
     kept, held = hold_out(labels, rows, options.holdout, rng)
     objective: Objective = losses.classification
     if options.loss == "logit_adjusted":

@@ -20,6 +20,7 @@ from cwgan.gan.checkpoint import (
     Checkpoint,
     History,
     check_same_classes,
+    check_same_scaling,
     check_same_split,
     load_checkpoint,
     read_facts,
@@ -56,12 +57,13 @@ class Job:
     def load(self, path: Path, other_split: bool = False, fewer_classes: bool = False) -> Checkpoint:
         """Read a checkpoint; InputError if it was made from other sizes or classes, or another split.
 
-        With `fewer_classes` the data set may have further classes after those of the checkpoint.
+        With `other_split` it need only be of the same scaling. With `fewer_classes` the data set may have
+        further classes after those of the checkpoint.
         """
         checkpoint = load_checkpoint(path)
         check_same_classes(path, checkpoint.facts["data"], self.dataset, fewer_classes)
-        if not other_split:
-            check_same_split(path, checkpoint.facts["data"], self.dataset)
+        check = check_same_scaling if other_split else check_same_split
+        check(path, checkpoint.facts["data"], self.dataset)
         return checkpoint
 
     def save(

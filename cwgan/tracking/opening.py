@@ -174,14 +174,14 @@ def note_refusal(stage: str, message: str, field: str) -> None:
         name_made_run(stage, f"{stage} refused: {field}" if field else f"{stage} failed")
 
 
-def name_made_run(stage: str, name: str) -> None:
-    """Name the run that `mlflow run` made, unless its user did, and tag it with the stage.
+def name_made_run(stage: str, name: str = "") -> None:
+    """Tag the run that `mlflow run` made with its stage, and name it, unless its user did.
 
-    Nothing is done where `mlflow run` made none.
+    The tag says that the program has begun. Nothing is done where `mlflow run` made none.
     """
     if run_id := os.environ.get("MLFLOW_RUN_ID", ""):
         with suppress(*STORE_ERRORS):
             tags = [RunTag("stage", stage)]
-            if UNNAMED.fullmatch(MlflowClient().get_run(run_id).info.run_name):
+            if name and UNNAMED.fullmatch(MlflowClient().get_run(run_id).info.run_name):
                 tags.append(RunTag("mlflow.runName", name))
             MlflowClient().log_batch(run_id, tags=tags)

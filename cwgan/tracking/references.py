@@ -119,7 +119,7 @@ def find_child(parent: str, stage: str) -> str:
 
 def list_children(parent: mlflow.entities.Run) -> list[mlflow.entities.Run]:
     having = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    return list(MlflowClient().search_runs([parent.info.experiment_id], having))
+    return list(mlflow.search_runs([parent.info.experiment_id], having, output_format="list"))  # all pages
 
 
 def has_artifact(candidate: mlflow.entities.Run, path: str) -> bool:

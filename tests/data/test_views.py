@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 import torch
 from make_data import tiny_dataset
 
+from cwgan.data.new_classes import add_new_classes
 from cwgan.data.views import redivide
 from cwgan.errors import InputError
 
@@ -25,3 +28,10 @@ def test_a_division_leaves_two_seen_classes_at_least() -> None:
     assert len(redivide(TINY, 1, 0.2, TINY.class_count - 2).seen_classes) == 2
     with pytest.raises(InputError, match=r"data\.division"):
         redivide(TINY, 1, 0.2, TINY.class_count - 1)
+
+
+def test_classes_that_were_added_to_the_files_change_no_division(tmp_path: Path) -> None:
+    line = ",".join(["new", *["1"] * TINY.attribute_size])
+    (tmp_path / "new.csv").write_text(line)
+    more = add_new_classes(TINY, str(tmp_path / "new.csv"))
+    assert torch.equal(redivide(more, 1, 0.2).trainval, redivide(TINY, 1, 0.2).trainval)

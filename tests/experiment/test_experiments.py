@@ -163,6 +163,27 @@ def test_what_is_left_to_select_is_chosen_without_a_gan_and_what_is_given_is_not
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({"gan.train": "false"}, "gan.train: found false"),
+        ({"register": "a/b:c"}, "register: found 'a/b:c'"),
+        (
+            {"classifier.save.every": 1, "classifier.save.best_by": "val_loss"},
+            "classifier.save.best_by: found",
+        ),
+        ({"gan.save.every": 1, "gan.save.best_by": "val_H"}, "gan.save.best_by: found 'val_H'"),
+    ],
+)
+def test_what_the_final_model_cannot_have_is_refused_before_any_division_is_trained(
+    changes: dict[str, object], refused: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert launch(main.COMMAND, flags(select="true", **{"gan.score_every": 1}, **changes)) == 1
+    assert f"configuration: {refused}" in capfd.readouterr().err
+    (run,) = runs(None)
+    assert (run.info.status, stages(run)) == ("FAILED", [])
+
+
 def test_without_unseen_test_rows_the_road_ends_with_what_can_be_measured(tmp_path: Path) -> None:
     write_xlsa17(tmp_path / "data", test_unseen_loc=None)
     given = flags(select="true", folds=2, **{"gan.epochs": 1, "data.path": tmp_path / "data"})

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import importlib.util
 import json
+import os
 import shutil
 import sys
 import time
@@ -162,6 +163,35 @@ def test_unreadable_images_are_listed_and_passed_over(made, tmp_path, capfd):
     assert "class 00: found no image that can be read" in error_of(capfd, extract, *flags)
 
 
+def test_names_in_any_script_become_classes_and_what_is_no_text_is_refused(tmp_path, capfd):
+    for name in ("Ros\u00e9", "\u86c7", "ant", "bee"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / "photos" / name / f"\u00e9{number}.png")
+    out = f"--out={tmp_path / 'data'}"
+    flags = [f"--images={tmp_path / 'photos'}", out, *backbone_flags()]
+    assert launch(extract.COMMAND, flags) == 0
+    (tmp_path / "classes.csv").write_text("class,a,b\nRos\u00e9,1,2\n\u86c7,2,1\nant,3,3\nbee,0,0\nnew,0,1\n")
+    assert launch(describe.COMMAND, [f"--descriptions={tmp_path / 'classes.csv'}", out]) == 0
+    data = load_dataset(str(tmp_path / "data"))
+    assert {data.class_names[label] for label in data.seen_classes} == {"Ros\u00e9", "\u86c7", "ant", "bee"}
+    Image.new("RGB", (9, 9)).save(os.fsencode(tmp_path / "photos" / "ant") + b"/\xff.png", "png")
+    assert "name: found '\\udcff.png'; allowed: names in UTF-8" in error_of(capfd, extract, *flags)
+
+
+def test_sixteen_bits_a_pixel_are_seen_as_eight_and_thirty_two_are_refused(tmp_path):
+    from cwgan.images.backbone import Backbone, Unreadable
+
+    backbone = Backbone("tf_efficientnet_lite0", weights(), 64)
+    eight = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    for name, pixels in (("eight", eight), ("sixteen", eight.astype(np.uint16) * 257)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    assert torch.equal(*(backbone.read(tmp_path / f"{name}.png") for name in ("eight", "sixteen")))
+    Image.fromarray(eight.astype(np.float32)).save(tmp_path / "floats.tif")
+    with pytest.raises(Unreadable, match="numbers of 32 bits"):
+        backbone.read(tmp_path / "floats.tif")
+
+
 def test_bad_folders_and_backbones_are_refused_in_one_line(tmp_path, capfd):
     photos, out = tmp_path / "photos", f"--out={tmp_path / 'data'}"
     (photos / "red fox").mkdir(parents=True)
@@ -215,8 +245,17 @@ def test_named_attributes_may_miss_values_and_splits_are_written_and_can_be_give
     assert torch.equal(
         again.features[again.test_seen], data.features[data.test_seen[data.labels[data.test_seen] < 2]]
     )
+    with_mine = [*given, f"--splits={few / 'mine.yaml'}"]
     (few / "mine.yaml").write_text("unseen: [lion]")
-    assert "unseen: found 'lion'" in error_of(capfd, describe, *given, f"--splits={few / 'mine.yaml'}")
+    assert "unseen: found 'lion'" in error_of(capfd, describe, *with_mine)
+    (few / "mine.yaml").write_text("{unseen: [ant], validation: [ant]}")
+    assert "validation: found the unseen class 'ant'" in error_of(capfd, describe, *with_mine)
+    (few / "mine.yaml").write_text("{unseen: ant, test: bee/3.jpg}")
+    assert launch(describe.COMMAND, with_mine) == 0
+    alone = load_dataset(str(few))
+    assert set(alone.labels[alone.test_unseen].tolist()) == {0}
+    with h5py.File(few / "features.h5") as file:
+        assert alone.features[alone.test_seen].tolist() == [file["X"][13].tolist()]
 
 
 @pytest.mark.parametrize(

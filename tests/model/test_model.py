@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -221,15 +223,35 @@ def test_classes_that_cannot_be_added_are_refused_before_anything_is_trained(
     assert f"{tmp_path / 'new.csv'}: " in error and found in error
 
 
+def test_classes_are_added_by_a_path_without_separators_and_to_a_final_model_alone(made, tmp_path, capfd):
+    table = tmp_path / "a:b.csv"
+    shutil.copy(made.table, table)
+    assert launch(add_classes.COMMAND, [f"--model={made.fewer_id}", f"--attributes={table}"]) == 1
+    assert "--attributes: file: found" in capfd.readouterr().err
+    flags = [f"--model={made.fewer_id}", f"--attributes={made.table}", "--protocol=validation"]
+    assert launch(add_classes.COMMAND, flags) == 1
+    assert "--model: protocol: found validation; allowed: final" in capfd.readouterr().err
+
+
 def test_the_run_that_mlflow_makes_for_a_command_without_one_bears_its_name(made, tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", made.rows[:2])
     given = [f"--model={made.fewer_id}", f"--features={tmp_path / 'a.npy'}", f"--out={tmp_path / 'out.csv'}"]
     for name, expected in (("bedecked-owl-123", "predict"), ("mine", "mine")):
         run_id = MlflowClient().create_run("0", run_name=name).info.run_id
         monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
-        assert launch(predict.COMMAND, given) == 0
+        begun = []
+        with monkeypatch.context() as patch:
+            look = partial(note_stage, registry.load_model, begun, run_id)
+            patch.setattr(registry, "load_model", look)
+            assert launch(predict.COMMAND, given) == 0
+        assert begun == ["predict"], "else another run would take it for one whose program never began"
         run = MlflowClient().get_run(run_id)
         assert (run.info.run_name, run.data.tags["stage"]) == (expected, "predict")
+
+
+def note_stage(work, begun, run_id, *given):
+    begun.append(MlflowClient().get_run(run_id).data.tags.get("stage"))
+    return work(*given)
 
 
 def test_one_command_leads_from_a_file_of_any_kind_to_names(made, tmp_path):
@@ -265,7 +287,7 @@ def test_one_command_leads_from_a_file_of_any_kind_to_names(made, tmp_path):
         ("a.csv", "", "unreadable"),
         ("a.npy", "not an array", "unreadable"),
         ("a.h5", "not HDF5", "unreadable"),
-        ("a.csv", ",".join(["1"] * 127) + ",nan\n", "NaN or infinity in row 1"),
+        ("a.csv", ",".join(["1"] * 127) + ",nan\n", "NaN, infinity or a value beyond 1e30 in row 1"),
         ("a.txt", "1", "ends in .npy, .csv, .h5 or .mat"),
     ],
 )

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -374,6 +375,21 @@ def test_a_database_that_is_away_is_waited_for_but_not_for_ever():
     with pytest.raises(StoreError, match=r"^the database of the study is away: gone$"):
         repeat_while_away(call, seconds=0)
     assert repeat_while_away(call, seconds=5) == "here"
+
+
+def test_who_waits_for_a_lock_has_lost_no_patience_when_the_database_goes_away(monkeypatch):
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: None)
+    monkeypatch.setattr("cwgan.search.study.time", clock)
+    troubles = [sqlalchemy.exc.OperationalError("", {}, ValueError("restarted"))]
+
+    def wait_for_lock():
+        now[0] += 100
+        if troubles:
+            raise troubles.pop()
+        return "held"
+
+    assert repeat_while_away(wait_for_lock, seconds=2) == "held"
 
 
 def test_a_database_that_cannot_be_used_is_refused_in_one_line_without_a_password(tmp_path):

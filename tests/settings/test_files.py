@@ -1,5 +1,6 @@
 """Files that are whole or absent, and HDF5 files that are not what they claim to be."""
 
+import io
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from cwgan.errors import InputError
-from cwgan.files import dataset_of, fingerprint, open_hdf5, write_text, written_whole
+from cwgan.files import dataset_of, fingerprint, open_hdf5, write_all, write_text, written_whole
 
 MATRIX = np.arange(12.0).reshape(4, 3)
 
@@ -273,3 +274,16 @@ def test_a_forged_count_of_stored_bytes_is_held_against_the_size_of_the_file(tmp
     struct.pack_into("<I", content, first_chunk, 2**32 - 16)
     path.write_bytes(content)
     refused(path, "claim", f"shape (10000, 10000) over {len(content)} stored bytes")
+
+
+class Halves(io.FileIO):
+    """A file that takes half of what it is given."""
+
+    def write(self, data) -> int:
+        return super().write(data[: (len(data) + 1) // 2])
+
+
+def test_what_a_file_takes_part_by_part_is_written_whole(tmp_path: Path) -> None:
+    with Halves(tmp_path / "file", "w") as file:
+        write_all(file, b"all of this")
+    assert (tmp_path / "file").read_bytes() == b"all of this"

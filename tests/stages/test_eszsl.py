@@ -1,11 +1,18 @@
+from pathlib import Path
+
 import pytest
 import torch
+from tiny import TINY, ignore
 
 from cwgan.command_line import override
 from cwgan.config import Config
+from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError
 from cwgan.stages import eszsl
+from cwgan.stages.classify import train_classifier
 from cwgan.stages.eszsl import fit_eszsl
+from cwgan.stages.generate import generate
+from cwgan.stages.job import Job
 from cwgan.stages.saves import check_saves
 
 RNG = torch.Generator().manual_seed(0)
@@ -44,3 +51,15 @@ def test_it_knows_classes_that_it_has_only_attributes_of_whatever_the_units() ->
 def test_what_needs_epochs_is_refused(changes: dict[str, float]) -> None:
     with pytest.raises(InputError, match=r"classifier\.holdout, classifier\.save: .* eszsl has no epochs"):
         check_saves(override(Config(), {"classifier.method": "eszsl", **changes}))
+
+
+def test_it_learns_from_real_rows_alone(tmp_path: Path, gan_file: Path, numbers: GzslDataset) -> None:
+    scores = []
+    for counts in ([5, 5], [5, 200]):
+        changes = {"classifier.method": "eszsl", "generate.domain": "all", "generate.counts": counts}
+        for operation in ("merge", "replace"):
+            config = override(TINY, {**changes, "classifier.operation": operation})
+            job = Job(config, numbers, tmp_path / f"{counts} {operation}", ignore)
+            made, _ = generate(job, gan_file)
+            scores.append(train_classifier(job, made).scores)
+    assert all(found == scores[0] for found in scores)

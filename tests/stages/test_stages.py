@@ -21,11 +21,12 @@ from cwgan.data.hdf5 import save_hdf5
 from cwgan.data.numbers import load_numbers
 from cwgan.data.scaling import scale
 from cwgan.data.sources import load_dataset
+from cwgan.data.views import redivide
 from cwgan.errors import InputError
 from cwgan.gan.checkpoint import load_checkpoint, load_classifier, load_generator, save_checkpoint
 from cwgan.stages.classify import evaluate_classifier, read_map_rows, score_generators, train_classifier
 from cwgan.stages.generate import generate
-from cwgan.stages.job import Job, read_config, stage_rng
+from cwgan.stages.job import Job, read_config, stage_rng, view_data
 from cwgan.stages.train import train
 
 
@@ -78,6 +79,28 @@ def test_files_of_another_split_are_refused_and_only_evaluate_can_be_told_to_tak
             use(*arguments)
     told = replace(job, config=override(job.config, {"data.other_split": True}))
     assert evaluate_classifier(told, classifier).scores
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        (
+            {"data.scaling": "per_feature"},
+            "scaling: found .*, fitted on those of numbers; allowed: .*overall",
+        ),
+        ({"classifier.domain": "zsl"}, "classes: found 20 of 100 classes, of both sides of this split"),
+    ],
+)
+def test_on_another_split_a_classifier_needs_the_same_scaling_and_whole_sides(
+    changes: dict[str, object], refused: str, tmp_path: Path, numbers: GzslDataset
+) -> None:
+    config = override(TINY, {**changes, "data.other_split": True, "generate.source": "means"})
+    job = Job(config, view_data(config, numbers), tmp_path, ignore)
+    train_classifier(job, None)
+    assert evaluate_classifier(job, tmp_path / "classifier.safetensors").scores
+    other = replace(job, dataset=view_data(config, redivide(numbers, 1, 0.2)))
+    with pytest.raises(InputError, match=refused):
+        evaluate_classifier(other, tmp_path / "classifier.safetensors")
 
 
 def test_results_and_predictions_can_be_recomputed_from_what_is_written(
