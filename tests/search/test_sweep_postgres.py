@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -14,6 +15,9 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from postgres import BINARIES, Postgres, free_port, wait_until
 from project import start_entry_point
+from test_report import make_task
+
+from cwgan.search.study import Study
 
 TRIALS = 10
 TINY = """
@@ -31,7 +35,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def postgres():
     server = Postgres()
     server.start()
@@ -136,3 +140,13 @@ def test_a_sweep_on_three_machines_survives_a_killed_worker_and_a_lost_database(
     assert set(Counter(trial.user_attrs["run_id"] for trial in finished).values()) == {1}
     best = max((trial for trial in finished if trial.state.name == "COMPLETE"), key=lambda trial: trial.value)
     assert parent.data.metrics["best_value"] == pytest.approx(best.value)
+
+
+def test_who_holds_the_lock_for_hours_has_no_transaction_open_that_a_database_might_end(postgres, tmp_path):
+    study = Study(replace(make_task(tmp_path), storage=postgres.url("optuna")))
+    engine = sqlalchemy.create_engine(postgres.url("optuna"), poolclass=sqlalchemy.pool.NullPool)
+    asked = "SELECT state FROM pg_stat_activity WHERE query LIKE 'SELECT pg_advisory_lock%'"
+    with study.lock(), engine.connect() as connection:
+        assert connection.execute(sqlalchemy.text(asked)).scalars().all() == ["idle"]
+    for each in (study._engine, study._storage.engine):
+        each.dispose()
