@@ -40,7 +40,8 @@ class Command:
     opens_run: bool = True  # whether the work is given an open MLflow run
 
     def has_flag(self, parameter: str) -> bool:
-        return "." not in parameter or parameter.partition(".")[0] in self.sections
+        is_meant = not self.name or self.name in ONLY.get(parameter, (self.name,))
+        return is_meant and ("." not in parameter or parameter.partition(".")[0] in self.sections)
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,8 @@ ALLOWED = {
     for name, _, kind, _ in _list_parameters(Config)
 }
 """What every parameter takes, in words, by its dotted name."""
+ONLY = {item.name: only for item in fields(Config) if (only := item.metadata.get("only"))}
+"""The commands that take a parameter which is not for all of them."""
 LISTS = {name for name, _, kind, _ in _list_parameters(Config) if get_origin(kind) is list}
 
 
@@ -155,7 +158,7 @@ def _make_parser(command: Command) -> ArgumentParser:
     return parser
 
 
-_make_value_parser = cache(lambda: _make_parser(Command("values", "", SECTIONS)))
+_make_value_parser = cache(lambda: _make_parser(Command("", "", SECTIONS)))
 
 
 def _parse_flags(parser: ArgumentParser, command: Command, argv: Sequence[str]) -> dict[str, Any]:

@@ -108,7 +108,9 @@ class SweepConfig(Section, section="sweep."):
 
     trials: int = option(20, "settings that the whole study tries, pruned ones included", at_least=1)
     space: str = option("sweep", "what is searched: a file in configs/spaces/, or a YAML file")
-    seeds: list[int] = option([], "try every setting with each and take the mean; empty: `seed`", at_least=0)
+    seeds: list[int] = option(
+        [], "try every setting with each and take the mean; empty: `seed`", at_least=0, once=True
+    )
     objective: Literal["H", "raw_H"] = option("H", "score on validation classes that is maximized")
     value: Literal["best", "last"] = option("best", "which scored epoch gives a setting's value")
     pruner: Literal["percentile", "median", "hyperband", "none"] = option(
@@ -132,12 +134,26 @@ class Config(Section):
         "final",
         "train on trainval, score test rows; validation: hold out validation classes, see no test row",
     )
-    seeds: list[int] = option([], "main, ablation: run once per seed and average; empty: `seed`", at_least=0)
+    seeds: list[int] = option(
+        [],
+        "run once per seed and average; empty: `seed`",
+        at_least=0,
+        once=True,
+        only=("main", "ablation", "sweep"),
+    )
     variants: list[str] = option(
-        [], "ablation: layers side by side, the first to compare with; 'defaults': none; empty: loss variants"
+        [],
+        "layers side by side, the first to compare with; 'defaults': none; empty: loss variants",
+        once=True,
+        only=("ablation",),
     )
     divisions: list[int] = option(
-        [], "ablation: the values of data.division, as [0,1,2]", at_least=0, at_most=LARGEST
+        [],
+        "the values of data.division, as [0,1,2]",
+        at_least=0,
+        at_most=LARGEST,
+        once=True,
+        only=("ablation",),
     )
     select: bool = option(True, "main, ablation: choose epoch and gamma on validation classes first")
     folds: int = option(3, "select: draws of validation classes to average over", at_least=1, at_most=1000)

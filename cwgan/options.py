@@ -11,11 +11,23 @@ from cwgan.errors import InputError
 COMPARISONS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
 
 
-def option(default: Any, help: str, *, unit: str = "", **bounds: float) -> Any:
-    """Declare one parameter: its default, its meaning, its unit and its bounds, named as in `COMPARISONS`."""
+def option(
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    once: bool = False,
+    only: tuple[str, ...] = (),
+    **bounds: float,
+) -> Any:
+    """Declare one parameter: its default, its meaning, its unit and its bounds, named as in `COMPARISONS`.
+
+    A list may hold nothing twice if `once`. `only` names the commands that take it; empty: all that have its
+    section.
+    """
     if unknown := bounds.keys() - COMPARISONS:
         raise TypeError(f"no such bounds: {', '.join(unknown)}")
-    metadata = {"help": f"{help} [{unit}]" if unit else help, "range": bounds}
+    metadata = {"help": f"{help} [{unit}]" if unit else help, "range": bounds, "once": once, "only": only}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -45,6 +57,8 @@ class Section:
             for text in numbers:
                 if isinstance(text, str):
                     check_text("configuration", f"{self.section}{item.name}", text)
+            if item.metadata.get("once") and len(set(value)) < len(value):
+                raise InputError("configuration", f"{self.section}{item.name}", value, "each of them once")
             if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
                 allowed = "a finite number"
             elif all(COMPARISONS[word](number, bounds[word]) for word in bounds for number in numbers):

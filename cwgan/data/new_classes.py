@@ -33,7 +33,7 @@ def add_new_classes(dataset: GzslDataset, files: str) -> GzslDataset:
 
 
 def _read(path: Path, dataset: GzslDataset) -> tuple[list[str], list[list[float]]]:
-    wanted = f"lines of a class's name and {dataset.attribute_size} attributes"
+    wanted = f"lines of a class's name and {dataset.attribute_size} attributes, separated by commas"
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             lines = [(number, line) for number, line in enumerate(csv.reader(file), start=1) if any(line)]

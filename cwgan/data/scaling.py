@@ -37,6 +37,9 @@ def scale(dataset: GzslDataset, scaling: str, attribute_norm: float) -> GzslData
         seen = attributes[dataset.seen_classes]
         if (seen == seen[0]).all():
             found, allowed = "the same for all seen classes", "different ones, or data.attribute_norm=0"
+            if len(seen) == 1:
+                found = "one seen class to learn from"
+                allowed = "two or more, and one more for select=true, which holds classes out"
             raise InputError(dataset.source, "attributes", found, allowed)
         largest = (seen - seen.mean(0)).abs().max().item()
         if not SMALLEST < largest < 1 / SMALLEST:  # their squares leave float32

@@ -51,7 +51,8 @@ class Backbone:
         self, name: str, weights: str = "", image_size: int = 0, device: torch.device | str = "cpu"
     ) -> None:
         if not timm.is_model(name):
-            known = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "resnet101, convnext_tiny"
+            near = [*timm.list_models(f"{name}*"), *timm.list_models(f"*{name[:6]}*")]
+            known = ", ".join(near[:5]) or "resnet101, convnext_tiny"
             raise BackboneError("backbone", repr(name), f"a model of timm {timm.__version__}, as {known}")
         config = timm.get_pretrained_cfg(name)
         size: dict[str, Any] = (
@@ -119,8 +120,12 @@ def _load(model: torch.nn.Module, path: Path, name: str) -> None:
         path.open("rb").close()
         given = load_state_dict(str(path))
     except Exception as error:  # torch and safetensors raise many kinds for a damaged file
-        found = f"{path} ({_say(error)})"
-        raise BackboneError("weights", found, "a file of weights, .pth or .safetensors") from None
+        reason = (
+            _say(error) if isinstance(error, OSError) else type(error).__name__
+        )  # else torch's own advice
+        raise BackboneError(
+            "weights", f"{path} ({reason})", "a file of weights, .pth or .safetensors"
+        ) from None
     wanted = model.state_dict()
     if not wanted.keys() <= given.keys() and len(wanted) <= len(given):
         given = dict(zip(wanted, given.items(), strict=False))

@@ -69,9 +69,12 @@ def read_descriptions(path: Path) -> pd.DataFrame:
     """Return a table of texts: a row per class, a column per attribute; the column `text` holds sentences."""
     try:
         if path.suffix == ".csv":
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=0, skipinitialspace=True)
+            whole = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
+            table = whole.iloc[1:].set_index(0).set_axis(whole.iloc[0, 1:].tolist(), axis=1)
         else:
             loaded = yaml.load(path.read_text(encoding="utf-8"), TextLoader)
+            if not isinstance(loaded, dict):
+                raise ValueError("no classes by name")
             entries = {
                 name: {TEXT: entry} if isinstance(entry, str) else entry for name, entry in loaded.items()
             }
@@ -83,6 +86,8 @@ def read_descriptions(path: Path) -> pd.DataFrame:
     table.columns = table.columns.astype(str).str.strip()
     if table.empty:
         raise InputError(path, "file", f"{len(table)} classes, {len(table.columns)} columns", LAYOUT)
+    for name in table.columns[table.columns.duplicated()]:
+        raise InputError(path, f"attribute {name!r}", "two columns", "one")
     for name in table.index[table.index.duplicated()]:
         raise InputError(path, f"class {name!r}", "two descriptions", "one")
     check_spelling(table.index, path)

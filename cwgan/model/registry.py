@@ -207,6 +207,9 @@ def _find_logged(reference: str) -> str:
     for run in family:
         models += MlflowClient().search_logged_models(experiment, f"source_run_id = '{run.info.run_id}'")
     if len(models) != 1:
-        known = ", ".join(f"models:/{model.model_id}" for model in models) or WANTED
-        raise InputError("--model", f"run {reference}", f"{len(models)} models", f"one of {known}")
+        known = ", ".join(f"models:/{model.model_id}" for model in models)
+        allowed = (
+            f"one of {known}" if known else "a run of main, train_cls or add_classes with protocol=final"
+        )
+        raise InputError("--model", f"run {reference}", f"{len(models)} models", allowed)
     return models[0].model_id

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from cwgan.command_line import override
 from cwgan.config import Config
-from cwgan.errors import InputError
 from cwgan.layers import find_layer, flatten, read_layer
 
 VARIANTS = ("wgan", "clswgan", "cycle_wgan", "cycle_clswgan", "cycle_uwgan")
@@ -45,11 +44,9 @@ def to_metrics(spreads: Mapping[str, Spread], prefix: str = "") -> dict[str, flo
 def list_variants(config: Config) -> dict[str, Config]:
     """Return the configuration under each of `variants`, whose layers go over it; empty: the loss variants.
 
-    "defaults" stands for the configuration itself. InputError for an unknown layer, or one given twice.
+    "defaults" stands for the configuration itself. InputError for an unknown layer.
     """
     names = config.variants or VARIANTS
-    if len(set(names)) < len(names):
-        raise InputError("configuration", "variants", names, "each layer once")
     paths = {name: find_layer(name, "variant") for name in names if name != "defaults"}
     layers = {name: flatten(read_layer(path)) for name, path in paths.items()}
     return {name: override(config, layers.get(name, {}), paths.get(name)) for name in names}

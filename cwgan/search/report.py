@@ -92,7 +92,8 @@ def describe_best(best: Trial, config: Config, study: Study) -> tuple[str, dict[
         what = became.get(own[-1].state.name if own else "", "is not finished")
         return f"{answer}The preset's own setting {what}: what tuning bought is not known.", {}
     theirs = complete[0].value or 0.0
-    said = f"{100 * (value - theirs):.1f} points more than" if value > theirs else "no more than"
+    gain = round(100 * value, 1) - round(100 * theirs, 1)  # of the two numbers that are shown
+    said = f"{gain:.1f} points more than" if value > theirs else "no more than"
     answer += f"That is {said} the preset's own setting, {100 * theirs:.1f} % (trial {complete[0].number})."
     return answer, {"default_value": theirs, "gain": value - theirs}
 

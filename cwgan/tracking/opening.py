@@ -108,6 +108,8 @@ def _prepare(
     started = Run(*place, references, is_resumed, note, opened.data.tags)
     if is_resumed:
         started.fetch()
+        if "error" in opened.data.tags:  # of the attempt before
+            MlflowClient().delete_tag(info.run_id, "error")
     started.tag({"mlflow.runName": name} | ({"description": note} if note else {}))
     if note or opened.data.tags.get(NOTE) == NEVER_BEGAN:  # it did, late
         started.describe("")

@@ -51,7 +51,7 @@ def test_variants_may_be_named_and_defaults_is_the_configuration_itself() -> Non
     configs = list_variants(config)
     assert configs["defaults"] == config
     assert (configs["eszsl"].classifier.method, configs["eszsl"].gan.hidden_size) == ("eszsl", 7)
-    with pytest.raises(InputError, match="each layer once"):
+    with pytest.raises(InputError, match="each of them once"):
         list_variants(Config(variants=["wgan", "wgan"]))
     with pytest.raises(InputError, match="'nothing'"):
         list_variants(Config(variants=["nothing"]))

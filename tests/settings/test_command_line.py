@@ -9,7 +9,7 @@ from cwgan.command_line import SECTIONS, Command, from_dict, nearest, override, 
 from cwgan.config import Config
 from cwgan.errors import InputError
 from cwgan.layers import CONFIGS, find_layer, flatten, read_layer
-from entrypoints import main
+from entrypoints import ablation, main
 
 COMMAND = Command("test", "For tests.", SECTIONS)
 PRESETS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -65,8 +65,9 @@ def test_of_several_layers_the_later_ones_win(layer):
 
 
 def test_what_was_given_is_told_and_nothing_empty():
-    flags = ["--variant=", "--config=numbers", "--gan.epochs=15", "--seeds=[1,2]"]
-    assert parse(COMMAND, flags).given == {"config": "numbers", "gan.epochs": "15", "seeds": "[1, 2]"}
+    flags = ["--variant=", "--config=numbers", "--gan.epochs=15", "--metrics=[H,U]"]
+    told = {"config": "numbers", "gan.epochs": "15", "metrics": "['H', 'U']"}
+    assert parse(COMMAND, flags).given == told
     assert parse(main.COMMAND, []).given == {"config": "numbers"}
 
 
@@ -160,7 +161,7 @@ def test_a_list_of_one_needs_no_brackets_and_is_told_with_them(layer):
     for flags in (["--generate.counts", "5"], ["--config", layer("generate.counts: 5")]):
         assert parse(COMMAND, flags).config.generate.counts == [5]
     assert parse(COMMAND, ["--generate.counts", "5"]).given["generate.counts"] == "[5]"
-    assert parse(COMMAND, ["--variants=no_gan"]).config.variants == ["no_gan"]
+    assert parse(ablation.COMMAND, ["--variants=no_gan"]).config.variants == ["no_gan"]
     assert override(Config(), {"seeds": 3}).seeds == [3]
 
 
@@ -175,8 +176,26 @@ def test_openset_stands_for_all_and_is_recorded_as_all():
 
 def test_a_plus_adds_to_the_list_of_the_layers(layer):
     path = layer("seeds: [1, 2]")
-    assert parse(COMMAND, ["--config", path, "--seeds+", "3", "--seeds+=4"]).config.seeds == [1, 2, 3, 4]
-    assert refusal("--seeds+", "x").startswith("command line: seeds: found x; allowed: a list")
+    flags = ["--config", path, "--seeds+", "3", "--seeds+=4"]
+    assert parse(main.COMMAND, flags).config.seeds == [1, 2, 3, 4]
+    assert refusal("--generate.counts+", "x").startswith(
+        "command line: generate.counts: found x; allowed: a list"
+    )
+
+
+def test_what_other_commands_take_is_refused_and_the_nearest_named():
+    with pytest.raises(
+        InputError, match=r"variants: found an unknown parameter; allowed: .*nearest: variant$"
+    ):
+        parse(main.COMMAND, ["--variants=[wgan]"])
+    with pytest.raises(InputError, match=r"seeds: found an unknown parameter; allowed: .*nearest: seed"):
+        parse(COMMAND, ["--seeds=[0,1]"])
+
+
+@pytest.mark.parametrize("name", ["seeds", "divisions", "sweep.seeds"])
+def test_a_seed_or_a_division_counts_once(name):
+    with pytest.raises(InputError, match=rf"{name}: found \[0, 0\]; allowed: each of them once"):
+        override(Config(), {name: [0, 0]})
 
 
 @pytest.mark.parametrize(
