@@ -149,7 +149,7 @@ def check_same_split(path: Path, data: Facts, dataset: GzslDataset) -> None:
     found, wanted = data["split_hash"], dataset.split_hash
     if found != wanted:
         where = f"{wanted}, as in {dataset.name} ({dataset.source})"
-        hint = "the hash is of the rows as scaled; evaluate accepts another one with data.other_split=true"
+        hint = "with data.seed, division, fold and scaling as then; evaluate also takes data.other_split=true"
         raise InputError(path, "split", f"{found}, made from {data['name']}", f"{where}; {hint}")
 
 
