@@ -132,7 +132,7 @@ def _told_how_to_resume(
     try:
         with opened as run:
             if "resume" in command.references:
-                project = [shlex.quote(run.tags.get("mlflow.source.name", "."))] * is_made
+                project = [shlex.quote(run.project)] * is_made
                 again = f"to go on with it: {WAYS[is_made].format(*project, command.name, run.run_id)}"
                 print(f"run {run.run_id}; {again}", flush=True)
             yield run

@@ -15,6 +15,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, RunTag
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from cwgan import pages
@@ -51,6 +52,12 @@ class Run:
     _steps: dict[str, int] = field(default_factory=dict)  # the last one of every metric, then
     _waiting: list[Metric] = field(default_factory=list)
     _quiet_until: float = 0.0
+
+    @property
+    def project(self) -> str:
+        """The project as `mlflow run` takes it: a folder, or an address of git."""
+        source = self.tags.get("mlflow.source.name", ".")
+        return local_file_uri_to_path(source) if source.startswith("file:") else source
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
         """Log metrics of one epoch in one call, and upload what is new.

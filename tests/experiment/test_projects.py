@@ -1,6 +1,7 @@
 """Every entry point by a real `mlflow run`, from a folder that is not the project's, chained by run ids."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -81,6 +82,11 @@ def test_a_run_finishes_and_tells_its_id(road, name):
     assert done.status == 0, done.err
     assert kept(road, name).info.status == "FINISHED"
     assert f"run {done.id} in sqlite:///{road.folder}/mlflow.db" in done.out
+
+
+def test_the_command_that_goes_on_names_the_folder_of_the_project(road):
+    command = rf"mlflow run /\S+/project --env-manager local -e main -P resume={road.main.id}"
+    assert re.search(f"to go on with it: {command}\n", road.main.out)
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)
