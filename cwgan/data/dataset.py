@@ -34,8 +34,7 @@ class GzslDataset:
     features of test rows are not looked at, not even for NaN. `origins` are the rows' numbers in the data set
     that this is a view of, `divisor` is what the features of the files were divided by, `unscaled` are the
     attributes of the files, where others took their place. `backbone` says, in JSON, how features were made
-    of images, where that is known. `added` are the classes
-    that were added to those of the files.
+    of images, where that is known. `added` are the classes that are not of the files.
 
     InputError if sizes disagree, a value is not finite, a label has no class, class names repeat, `trainval`
     is empty or has rows of all classes, a split names a row twice, `train` or `val` leaves `trainval`, or

@@ -42,10 +42,8 @@ def load_dataset(
             raise InputError("configuration", "data.attributes", attributes, allowed)
         dataset = dataclasses.replace(load_numbers(seed), name=name or BUILT_IN)
     else:
-        folder, table = (
-            Path(os.path.abspath(os.path.expanduser(path))),
-            Path(attributes) if attributes else None,
-        )
+        folder = Path(os.path.abspath(os.path.expanduser(path)))
+        table = Path(attributes) if attributes else None
         if folder.suffix == ".h5" and not folder.is_dir():
             dataset = hdf5.load_hdf5(folder, name or read_name(folder), table, conceal_test, memory)
         else:

@@ -120,12 +120,10 @@ def _load(model: torch.nn.Module, path: Path, name: str) -> None:
         path.open("rb").close()
         given = load_state_dict(str(path))
     except Exception as error:  # torch and safetensors raise many kinds for a damaged file
-        reason = (
-            _say(error) if isinstance(error, OSError) else type(error).__name__
-        )  # else torch's own advice
-        raise BackboneError(
-            "weights", f"{path} ({reason})", "a file of weights, .pth or .safetensors"
-        ) from None
+        # Without PyTorch's own advice, which is for other programs.
+        reason = _say(error) if isinstance(error, OSError) else type(error).__name__
+        found = f"{path} ({reason})"
+        raise BackboneError("weights", found, "a file of weights, .pth or .safetensors") from None
     wanted = model.state_dict()
     if not wanted.keys() <= given.keys() and len(wanted) <= len(given):
         given = dict(zip(wanted, given.items(), strict=False))

@@ -35,9 +35,8 @@ def describe(arguments: Arguments, scratch: Path) -> None:
     out, source = Path(given["out"]).resolve(), Path(given["descriptions"]).resolve()
     with open_hdf5(out / FEATURES_FILE) as file:
         features = torch.from_numpy(dataset_of(file, "X", 2)[:])
-        files, owners = (
-            dataset_of(file, key, 1, "text").asstr("utf-8")[:].tolist() for key in ("files", "classes")
-        )
+        columns = (dataset_of(file, key, 1, "text") for key in ("files", "classes"))
+        files, owners = (column.asstr("utf-8")[:].tolist() for column in columns)
         backbone = dataset_of(file, "backbone", 0, "text").asstr()[()]
     table = read_descriptions(source)
     names = table.index.tolist()

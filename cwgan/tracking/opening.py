@@ -138,7 +138,8 @@ def adopt(parent: str, name: str) -> None:
 def end_lost(parent: str, alive: Set[str]) -> None:
     """End as FAILED the running descendants of a run, but none known to be alive and none of `adopt`."""
     for child in list_children(MlflowClient().get_run(parent)):
-        if child.info.run_id not in alive and "stage" in child.data.tags and child.info.status == "RUNNING":
+        is_adopted = "mlflow.project.entryPoint" in child.data.tags  # made by `mlflow run`
+        if child.info.run_id not in alive and not is_adopted and child.info.status == "RUNNING":
             end_lost(child.info.run_id, alive)
             note_error("its process is gone", child.info.run_id)
             MlflowClient().set_terminated(child.info.run_id, "FAILED")

@@ -241,3 +241,14 @@ def test_processes_that_create_one_store_at_once_wait_for_each_other(tmp_path):
 def open_and_close():
     with tracking.session():
         pass
+
+
+def test_lost_trials_are_ended_but_no_command_that_works_for_the_same_parent(store):
+    experiment = store.get_experiment_by_name("tests").experiment_id
+    parent = store.create_run(experiment).info.run_id
+    of_parent = {"mlflow.parentRunId": parent, "stage": "sweep"}
+    command = store.create_run(experiment, tags={**of_parent, "mlflow.project.entryPoint": "sweep"})
+    lost, alive = (store.create_run(experiment, tags=of_parent) for _ in range(2))
+    tracking.end_lost(parent, {alive.info.run_id})
+    states = [store.get_run(run.info.run_id).info.status for run in (command, lost, alive)]
+    assert states == ["RUNNING", "FAILED", "RUNNING"]
