@@ -47,7 +47,7 @@ def list_variants(config: Config) -> dict[str, Config]:
     "defaults" stands for the configuration itself. InputError for an unknown layer.
     """
     names = config.variants or VARIANTS
-    paths = {name: find_layer(name, "variant") for name in names if name != "defaults"}
+    paths = {name: find_layer(name, "variants") for name in names if name != "defaults"}
     layers = {name: flatten(read_layer(path)) for name, path in paths.items()}
     return {name: override(config, layers.get(name, {}), paths.get(name)) for name in names}
 
