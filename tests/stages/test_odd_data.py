@@ -84,7 +84,7 @@ def test_odd_data_go_through_all_stages(
         ({"attributes": torch.zeros(6, 3)}, "attributes: found the same for all classes"),
         (
             {"trainval": rows((0,), 0, 3), "test_seen": rows((0,), 3, 5), **NO_VALIDATION},
-            "attributes: found one seen class to learn from; allowed: two or more, and one more for select=true",
+            "attributes: found one seen class to learn from; allowed: two or more",
         ),
         ({"attributes": ATTRIBUTES * 1e30}, r"attributes: found differences of .*e\+29; allowed: 1e-15 to"),
         ({"attributes": ATTRIBUTES * 1e-30}, "attributes: found differences of .*e-31; allowed: 1e-15 to"),
