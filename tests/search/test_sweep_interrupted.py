@@ -40,12 +40,12 @@ def test_a_second_command_works_with_the_first_and_reports_when_that_is_killed(t
     assert (place.artifacts(parent) / "best.yaml").is_file()
 
 
-def test_mlflow_run_goes_on_with_the_parent_of_the_run_before(tmp_path):
+def test_mlflow_run_goes_on_with_the_parent_of_the_command_before(tmp_path):
     place = Place(tmp_path)
-    for trials in (1, 2):
-        given = f"config={tmp_path}/tiny.yaml", f"sweep.folder={tmp_path}/sweeps", f"sweep.trials={trials}"
-        done = mlflow_run(tmp_path, "sweep", *given)
-        assert done.status == 0, done.err
+    place.sweep(**{"sweep.trials": 1})
+    given = f"config={tmp_path}/tiny.yaml", f"sweep.folder={tmp_path}/sweeps", "sweep.trials=2"
+    done = mlflow_run(tmp_path, "sweep", *given)
+    assert done.status == 0, done.err
     (parent,) = place.runs()
     assert len(place.trials(parent)) == 2
     (joined,) = [run for run in place.runs(parent) if "trial_number" not in run.data.tags]
