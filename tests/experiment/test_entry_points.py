@@ -54,7 +54,9 @@ def test_the_same_run_goes_on_by_its_id_and_may_have_more_epochs(store, capsys):
     assert launch(train_gan.COMMAND, [*TINY, "--run_name=first", "--seed=3"]) == 0
     (run,) = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
     given = f"--resume={run.info.run_id}"
+    store.set_tag(run.info.run_id, "error", "of this attempt")
     assert launch(train_gan.COMMAND, [given, "--gan.epochs=4"]) == 0
+    assert "error" not in store.get_run(run.info.run_id).data.tags
     (again,) = store.search_runs([store.get_experiment_by_name("resumed").experiment_id])
     assert (again.info.run_id, again.info.run_name, again.info.status) == (
         run.info.run_id,

@@ -265,6 +265,7 @@ def test_named_attributes_may_miss_values_and_splits_are_written_and_can_be_give
         ("class,legs\nant,6\nbee,6\nCat,4\n", "class 'cat': found nothing; nearest: Cat"),
         ("class,legs\nant,6\nbee,6\ncat,4\nCAT,4\n", "two spellings, 'cat' and 'CAT'"),
         ("class,legs\nant,6\nbee,6\ncat,4\ncat,4\n", "class 'cat': found two descriptions"),
+        ("class,legs,legs\nant,6,6\nbee,6,6\ncat,4,4\n", "attribute 'legs': found two columns"),
         ("class,legs\nant,six\nbee,6\ncat,4\n", "class 'ant', legs: found 'six'"),
         ("class,legs\nant,\nbee,\ncat,\n", "attribute 'legs': found no value"),
         ("class,text\nant,small\nbee,\ncat,soft\n", "class 'bee': found no text"),
