@@ -16,7 +16,10 @@ from cwgan.errors import InputError, interruptible
 
 RESUME = {"resume": "id of an interrupted run of this command, which goes on where it was"}
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # which it sets in the environment of all that it starts
-WAYS = "python -m entrypoints.{} --resume={}", "mlflow run {} --env-manager local -e {} -P resume={}"
+WAYS = (
+    "python -m entrypoints.{name} --resume={id}",
+    "mlflow run {project} --env-manager local -e {name} -P resume={id}",
+)
 
 
 def launch(command: Command, argv: list[str] | None = None) -> int:
@@ -83,7 +86,7 @@ def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
             tracking.name_made_run(command.name, command.name)
             return
         given, begun = dict(arguments.references), None
-        is_made = "MLFLOW_RUN_ID" in os.environ
+        way = WAYS["MLFLOW_RUN_ID" in os.environ]
         if reference := given.pop("resume", ""):
             begun = resume.find_begun(reference, command, scratch)
             given = {**begun.references, **given}
@@ -98,7 +101,7 @@ def _work(command: Command, flags: list[str], arguments: Arguments) -> None:
         config, run_id = arguments.config, begun.run_id if begun else ""
         told = {name: value for name, value in arguments.given.items() if name != "resume"}
         opened = tracking.run(command.name, config, command.sections, told, scratch, resume=run_id)
-        with _told_how_to_resume(command, opened, is_made) as run:
+        with _told_how_to_resume(command, opened, way) as run:
             work(run, config, files)
         print(f"{command.name} run {run.run_id} in {tracking.store_uri()}")
 
@@ -124,16 +127,14 @@ def _help() -> int:
 
 
 @contextmanager
-def _told_how_to_resume(
-    command: Command, opened: AbstractContextManager[Any], is_made: bool
-) -> Iterator[Any]:
+def _told_how_to_resume(command: Command, opened: AbstractContextManager[Any], way: str) -> Iterator[Any]:
     """Open a run; say when it begins, and when it is interrupted or lacks disk or store, how it goes on."""
     again = ""
     try:
         with opened as run:
             if "resume" in command.references:
-                project = [shlex.quote(run.project)] * is_made
-                again = f"to go on with it: {WAYS[is_made].format(*project, command.name, run.run_id)}"
+                place = {"project": shlex.quote(run.project), "name": command.name, "id": run.run_id}
+                again = f"to go on with it: {way.format(**place)}"
                 print(f"run {run.run_id}; {again}", flush=True)
             yield run
     except (InputError, FloatingPointError):  # it would come to the same

@@ -16,10 +16,8 @@ from cwgan.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 # Where the layers lie that a parameter takes by name.
-FOLDERS = {
-    **{"config": ("",), "variant": ("variants",), "variants": ("variants",)},
-    **{"base": ("", "variants"), "sweep.space": ("spaces",)},
-}
+FOLDERS = {"config": ("",), "base": ("", "variants"), "sweep.space": ("spaces",)}
+FOLDERS |= dict.fromkeys(("variant", "variants"), ("variants",))
 LARGEST = 100_000  # bytes; a file with every parameter has 4,000
 
 

@@ -67,13 +67,14 @@ def is_heading(cells: Sequence[Any]) -> bool:
 
     Two or three numbers in a row are taken for values, and so is what is no text, as pandas' NaN.
     """
-    numbers = [_read_number(cell) for cell in cells if isinstance(cell, str) and cell.strip()]
+    numbers = [read_number(cell) for cell in cells if isinstance(cell, str) and cell.strip()]
     if len(cells) > 4 and numbers in ([*range(len(cells))], [*range(1, len(cells) + 1)]):
         return True
     return bool(numbers) and all(number is None for number in numbers)
 
 
-def _read_number(text: str) -> float | None:
+def read_number(text: str) -> float | None:
+    """Return the number that a text stands for, or None."""
     try:
         return float(text)
     except ValueError:

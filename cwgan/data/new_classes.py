@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from cwgan.data.dataset import GzslDataset
-from cwgan.data.features import is_heading
+from cwgan.data.features import is_heading, read_number
 from cwgan.errors import InputError
 
 LARGEST = 1e30  # what comes near the end of float32's range is a mistake
@@ -58,10 +58,7 @@ def _read(path: Path, dataset: GzslDataset) -> tuple[list[str], list[list[float]
 
 
 def _to_number(text: str, path: Path, field: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not abs(value) < LARGEST:
+    value = read_number(text)
+    if value is None or not abs(value) < LARGEST:
         raise InputError(path, field, repr(text), "finite numbers as attributes")
     return value

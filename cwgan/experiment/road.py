@@ -44,9 +44,9 @@ def run_road(run: Run, config: Config, files: Files) -> dict[str, float]:
         raise InputError("configuration", "gan.train", "false", allowed)
     if config.register:
         check_name(config.register)
+    check_saves(config)  # here, before folds are trained
     if not config.select or config.protocol == "validation":
         return _run_stages(run, config, files)
-    check_saves(override(config, {"protocol": "final", "select": False}))  # here, before folds are trained
     config, choice = _select(run, config, files)
     selected = {**pick_logged(choice.scores, config), "selected_epoch": float(choice.epoch)}
     run.log_scores(selected)

@@ -13,6 +13,7 @@ from cwgan import tracking
 from cwgan.command_line import Arguments, override, to_dict
 from cwgan.config import Config
 from cwgan.data.features import read_features
+from cwgan.data.new_classes import LARGEST
 from cwgan.errors import InputError
 from cwgan.experiment import steps
 from cwgan.experiment.steps import Files
@@ -22,7 +23,6 @@ from cwgan.stages.job import GAN_FILE
 from cwgan.tracking import Run
 
 CHUNK = 4096  # rows named at a time
-LARGEST = 1e30  # feature that a model takes
 
 
 def predict(arguments: Arguments, scratch: Path) -> None:

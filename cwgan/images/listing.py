@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from cwgan.errors import InputError
+from cwgan.options import check_text
 
 FEATURES_FILE = "features.h5"
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -30,7 +31,7 @@ def list_images(source: Path) -> tuple[Path, list[tuple[str, str]]]:
     check_spelling(classes, source)
     files = []
     for name in classes:
-        _check_text(name, source)
+        check_text(str(source), "name", name)
         images = list_files(source / name)
         if not images:
             allowed = f"at least {KINDS}; a class without images has no folder, only a description"
@@ -48,14 +49,8 @@ def list_files(folder: Path) -> list[str]:
     if others := len(found) - len(images):
         print(f"{folder}: {others} files passed over, whose names do not end as those of images")
     for path in images:
-        _check_text(path, folder)
+        check_text(str(folder), "name", path)
     return images
-
-
-def _check_text(name: str, folder: Path) -> None:
-    """Refuse a name that is not in UTF-8, as it could not be written down."""
-    if any("\ud800" <= sign <= "\udfff" for sign in name):
-        raise InputError(folder, "name", ascii(name), "names in UTF-8")
 
 
 def check_spelling(names: Iterable[str], where: object) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import mlflow
 import numpy as np
@@ -98,9 +98,7 @@ def register(name: str, model_id: str, scores: Mapping[str, float], digest: str)
         uri, run_id = f"models:/{model_id}", client.get_logged_model(model_id).source_run_id
         made = client.create_model_version(name, uri, run_id, tags=tags, model_id=model_id)
     except MlflowException as error:
-        if error.error_code not in NO_FAULT_OF_THE_STORE:
-            raise
-        raise InputError("configuration", "register", f"{name!r} ({first_line(error)})", NAME) from None
+        _blame(error, ("configuration", "register"), name, NAME)
     champion = _find_champion(client, name)
     if reason := _find_reason_to_stay(champion, tags):
         return f"registered {name} version {made.version}; {CHAMPION} stays {_show(champion)}: {reason}"
@@ -113,11 +111,8 @@ def check_name(name: str) -> None:
     try:
         MlflowClient().get_registered_model(name)
     except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return
-        if error.error_code not in NO_FAULT_OF_THE_STORE:
-            raise
-        raise InputError("configuration", "register", f"{name!r} ({first_line(error)})", NAME) from None
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            _blame(error, ("configuration", "register"), name, NAME)
 
 
 def load_model(reference: str) -> tuple[PyFuncModel, int]:
@@ -138,9 +133,7 @@ def load_model(reference: str) -> tuple[PyFuncModel, int]:
         model = mlflow.pyfunc.load_model(uri)
         return model, len(model.unwrap_python_model().divisor)
     except MlflowException as error:
-        if error.error_code not in NO_FAULT_OF_THE_STORE:
-            raise
-        raise InputError("--model", "model", f"{reference!r} ({first_line(error)})", WANTED) from None
+        _blame(error, ("--model", "model"), reference, WANTED)
 
 
 def backbone_of(model: PyFuncModel) -> dict[str, Any]:
@@ -165,6 +158,13 @@ def _make_signature(feature_size: int, class_count: int, sees: bool) -> ModelSig
         columns += [ColSpec("string", f"class_{place}"), ColSpec("double", f"probability_{place}")]
     rows = Schema([TensorSpec(np.dtype(np.float64), (-1, feature_size))])
     return ModelSignature(None if sees else rows, Schema(columns))
+
+
+def _blame(error: MlflowException, field: tuple[str, str], given: str, allowed: str) -> NoReturn:
+    """Raise what MLflow refuses as an InputError, and a fault of the store as it is."""
+    if error.error_code not in NO_FAULT_OF_THE_STORE:
+        raise error
+    raise InputError(*field, f"{given!r} ({first_line(error)})", allowed) from None
 
 
 def _create_name(client: MlflowClient, name: str) -> None:

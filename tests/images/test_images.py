@@ -176,7 +176,9 @@ def test_names_in_any_script_become_classes_and_what_is_no_text_is_refused(tmp_p
     data = load_dataset(str(tmp_path / "data"))
     assert {data.class_names[label] for label in data.seen_classes} == {"Ros\u00e9", "\u86c7", "ant", "bee"}
     Image.new("RGB", (9, 9)).save(os.fsencode(tmp_path / "photos" / "ant") + b"/\xff.png", "png")
-    assert "name: found '\\udcff.png'; allowed: names in UTF-8" in error_of(capfd, extract, *flags)
+    assert "name: found '\\udcff.png'; allowed: text in UTF-8 without zero characters" in error_of(
+        capfd, extract, *flags
+    )
 
 
 def test_sixteen_bits_a_pixel_are_seen_as_eight_and_thirty_two_are_refused(tmp_path):
