@@ -94,3 +94,8 @@ def assert_same_data(left: GzslDataset, right: GzslDataset) -> None:
         assert torch.equal(left.features[ours], right.features[theirs]), split
         assert torch.equal(left.labels[ours], right.labels[theirs]), split
     assert (left.digest, left.split_hash) == (right.digest, right.split_hash)
+
+
+def rows(classes: tuple[int, ...], start: int = 0, stop: int = 5) -> torch.Tensor:
+    """Return `rows_of` as a tensor."""
+    return torch.from_numpy(rows_of(classes, start, stop))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from make_data import CLASS_NAMES, LABELS, SEEN, rows_of, tiny_dataset
+from make_data import CLASS_NAMES, LABELS, SEEN, rows, tiny_dataset
 
 from cwgan.command_line import override
 from cwgan.config import Config
@@ -32,10 +32,6 @@ FEW = {
     "class_names": CLASS_NAMES[:5],
     "labels": torch.from_numpy(LABELS).clamp(max=4),
 }
-
-
-def rows(classes: tuple[int, ...], start: int, stop: int) -> torch.Tensor:
-    return torch.from_numpy(rows_of(classes, start, stop))
 
 
 def run(folder: Path, changes: dict[str, object], **settings: object) -> dict[str, float]:
