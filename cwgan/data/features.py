@@ -65,7 +65,7 @@ def _read_csv(path: Path) -> np.ndarray:
 def is_heading(cells: Sequence[Any]) -> bool:
     """Return whether the cells of a line name columns: by texts, or by their numbers, as pandas writes them.
 
-    Two or three numbers in a row are taken for values, and so is what is no text, as pandas' NaN.
+    In a line of up to four cells, numbers are values. A cell that is no text, as pandas' NaN, names nothing.
     """
     numbers = [read_number(cell) for cell in cells if isinstance(cell, str) and cell.strip()]
     if len(cells) > 4 and numbers in ([*range(len(cells))], [*range(1, len(cells) + 1)]):

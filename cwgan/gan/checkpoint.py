@@ -158,7 +158,7 @@ def check_same_scaling(path: Path, data: Facts, dataset: GzslDataset) -> None:
     found, wanted = data.get("scaling"), hash_scaling(dataset)
     if found not in (None, wanted):
         where = f"{wanted}, fitted on the training rows of {dataset.name}"
-        hint = "data.scaling=overall seldom differs between splits, none never"
+        hint = "with data.scaling=overall it seldom differs between splits, with none never"
         raise InputError(path, "scaling", f"{found}, fitted on those of {data['name']}", f"{where}; {hint}")
 
 

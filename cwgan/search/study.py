@@ -254,7 +254,7 @@ class Study:
         failed = [trial for trial in filter_state(trials, "FAIL") if trial.number not in repeated]
         for trial in copy.deepcopy([trial for trial in failed if "error" not in trial.user_attrs]):
             if "excused" in trial.user_attrs:
-                trial.system_attrs["retry_history"] = []  # it counts as one, those before it are forgotten
+                trial.system_attrs["retry_history"] = []  # it counts as a loss, those before it do not
             trial.user_attrs = {}  # the notes are of the lost one: its worker, its run
             RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(self._study, trial)
         return self.list_trials() if failed else trials
