@@ -23,7 +23,7 @@ from cwgan.files import write_text
 from cwgan.layers import flatten
 from cwgan.tracking.record import NOTE, Run
 from cwgan.tracking.references import find_child, list_children
-from cwgan.tracking.store import STORE_ERRORS, impatient
+from cwgan.tracking.store import STORE_ERRORS, impatient, insist
 
 UNNAMED = re.compile(r"[a-z]+-[a-z]+-\d{1,4}|\w+ never began")  # by a user: bedecked-owl-123 is MLflow's
 NEVER_BEGAN = (
@@ -125,7 +125,7 @@ def _prepare(
 def _tag_experiment(experiment_id: str) -> None:
     tags = MlflowClient().get_experiment(experiment_id).tags
     for key in pages.EXPERIMENT_TAGS.keys() - tags.keys():
-        MlflowClient().set_experiment_tag(experiment_id, key, pages.EXPERIMENT_TAGS[key])
+        insist(MlflowClient().set_experiment_tag, experiment_id, key, pages.EXPERIMENT_TAGS[key])
 
 
 def adopt(parent: str, name: str) -> None:

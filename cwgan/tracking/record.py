@@ -22,7 +22,7 @@ from cwgan import pages
 from cwgan.data.dataset import GzslDataset
 from cwgan.errors import InputError, first_line
 from cwgan.files import write_text
-from cwgan.tracking.store import REFUSALS, STORE_ERRORS, impatient
+from cwgan.tracking.store import REFUSALS, STORE_ERRORS, impatient, insist
 
 MOST_METRICS = 1000  # of one call
 SECONDS_OF_QUIET = 10  # until a store that was away is asked again
@@ -114,13 +114,14 @@ class Run:
         source = CodeDatasetSource(tags={"path": dataset.source})
         sizes = {"classes": str(dataset.class_count), "rows": str(len(dataset.features))}
         record = MetaDataset(source, name=dataset.name, digest=dataset.digest)  # type: ignore[abstract]
-        mlflow.log_input(record, "training and scoring", {"split_hash": dataset.split_hash, **sizes})
+        insist(mlflow.log_input, record, "training and scoring", {"split_hash": dataset.split_hash, **sizes})
         self.tag(facts)
 
     def take_data(self, child: "Run") -> None:
         """Record the data of a child here as well."""
         kept = MlflowClient().get_run(child.run_id)
-        MlflowClient().log_inputs(self.run_id, kept.inputs.dataset_inputs if kept.inputs else [])
+        inputs = kept.inputs.dataset_inputs if kept.inputs else []
+        insist(MlflowClient().log_inputs, self.run_id, inputs)
         self.tag({key: value for key, value in kept.data.tags.items() if key.startswith("data.")})
 
     def describe(self, text: str) -> None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
@@ -43,6 +43,17 @@ def session() -> Iterator[Path]:
     finally:
         if not kept:
             shutil.rmtree(scratch)
+
+
+def insist(request: Callable[..., object], *arguments: object) -> None:
+    """Ask MLflow for something, and once more if that fails.
+
+    It looks whether a row is there before it makes one: of two programs that do so at once, one fails.
+    """
+    try:
+        request(*arguments)
+    except MlflowException:
+        request(*arguments)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import getpass
 import json
 import time
+from threading import Barrier, Thread
 
 import mlflow
 import pytest
@@ -236,6 +237,27 @@ def test_processes_that_create_one_store_at_once_wait_for_each_other(tmp_path):
         process.join()
     assert [process.exitcode for process in both] == [0, 0], said.read_text()
     assert "Error" not in said.read_text()
+
+
+def test_runs_that_begin_at_once_in_a_new_experiment_all_record_the_data_set(store, tmp_path, numbers):
+    beginning, failed = Barrier(8), []
+
+    def begin():
+        beginning.wait()
+        try:
+            with started(tmp_path) as run:
+                run.log_dataset(numbers)
+        except MlflowException as error:
+            failed.append(error)
+
+    threads = [Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    experiment = store.get_experiment_by_name("tests").experiment_id
+    assert not failed
+    assert [len(run.inputs.dataset_inputs) for run in store.search_runs([experiment])] == [1] * 8
 
 
 def open_and_close():
