@@ -127,9 +127,9 @@ def _sync(path: Path) -> None:
         os.close(number)
 
 
-def fingerprint(row: np.ndarray) -> bytes:
-    """Return 16 bytes that stand for the content of a contiguous array."""
-    return hashlib.blake2b(row.data, digest_size=16).digest()
+def hash_rows(rows: np.ndarray) -> list[bytes]:
+    """Return 16 bytes that stand for the content of each row of a contiguous array."""
+    return [hashlib.blake2b(row.data, digest_size=16).digest() for row in rows]
 
 
 @contextmanager

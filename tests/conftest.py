@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # the process that only hands out tests need not wait for PyT
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Tests run side by side, one per core: with two threads each they would wait for one another.
 os.environ["OMP_NUM_THREADS"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # what is imported below the hook is compiled anew each time
+    import optuna.visualization.matplotlib  # noqa: F401
+    import torch
 _hook = install_import_hook("cwgan", "typechecks.check")
 _hook.__enter__()
 LONGEST = (

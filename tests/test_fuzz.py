@@ -37,10 +37,10 @@ def test_rubbish_ends_in_success_or_in_one_of_our_errors(world: World, kind: str
 @pytest.mark.parametrize("text", ODD_YAML, ids=range(len(ODD_YAML)))
 def test_yaml_of_aliases_tags_and_depth_is_refused_by_name(world: World, text: str) -> None:
     (world.folder / "odd.yaml").write_text(text, encoding="utf-8")
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(InputError, match=r"odd\.yaml|gan"):
         parse(main.COMMAND, [f"--config={world.folder / 'odd.yaml'}"])
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert not Path("/tmp/never").exists()
 
 

@@ -3,7 +3,8 @@
 import getpass
 import json
 import time
-from threading import Barrier, Thread
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import mlflow
 import pytest
@@ -240,24 +241,19 @@ def test_processes_that_create_one_store_at_once_wait_for_each_other(tmp_path):
 
 
 def test_runs_that_begin_at_once_in_a_new_experiment_all_record_the_data_set(store, tmp_path, numbers):
-    beginning, failed = Barrier(8), []
+    mlflow.set_experiment("begun at once")
+    beginning = Barrier(8)
 
     def begin():
         beginning.wait()
-        try:
-            with started(tmp_path) as run:
-                run.log_dataset(numbers)
-        except MlflowException as error:
-            failed.append(error)
+        with started(tmp_path) as run:
+            run.log_dataset(numbers)
+        return store.get_run(run.run_id)
 
-    threads = [Thread(target=begin) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    experiment = store.get_experiment_by_name("tests").experiment_id
-    assert not failed
-    assert [len(run.inputs.dataset_inputs) for run in store.search_runs([experiment])] == [1] * 8
+    with ThreadPoolExecutor(8) as pool:
+        begun = [pool.submit(begin) for _ in range(8)]
+        runs = [run.result() for run in begun]
+    assert [len(run.inputs.dataset_inputs) for run in runs] == [1] * 8
 
 
 def open_and_close():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cwgan.errors import InputError
-from cwgan.files import dataset_of, fingerprint, open_hdf5, write_all, write_text, written_whole
+from cwgan.files import dataset_of, hash_rows, open_hdf5, write_all, write_text, written_whole
 
 MATRIX = np.arange(12.0).reshape(4, 3)
 
@@ -84,12 +84,12 @@ def test_text_is_written_in_utf_8_and_a_failed_write_keeps_the_old_text(tmp_path
     assert (tmp_path / "new" / "file.txt").read_bytes() == "größer\n".encode()
 
 
-# fingerprint
+# hash_rows
 
 
-def test_fingerprints_are_equal_where_contents_are() -> None:
-    assert fingerprint(MATRIX[1]) == fingerprint(MATRIX[1].copy())
-    assert len({fingerprint(row) for row in MATRIX}) == len(MATRIX)
+def test_hashes_are_equal_where_contents_are() -> None:
+    assert hash_rows(MATRIX) == hash_rows(MATRIX.copy())
+    assert len(set(hash_rows(MATRIX))) == len(MATRIX)
 
 
 # open_hdf5 and dataset_of
