@@ -127,7 +127,7 @@ def _sync(path: Path) -> None:
         os.close(number)
 
 
-def hash_rows(rows: np.ndarray) -> list[bytes]:
+def fingerprint_array(rows: np.ndarray) -> list[bytes]:
     """Return 16 bytes that stand for the content of each row of a contiguous array."""
     return [hashlib.blake2b(row.data, digest_size=16).digest() for row in rows]
 

@@ -21,7 +21,7 @@ from cwgan.data.merged import count_synthetic
 from cwgan.data.stored import fingerprint_rows, read_matrix
 from cwgan.data.xlsa17 import load_attributes, to_float32, to_zero_based
 from cwgan.errors import InputError
-from cwgan.files import create_hdf5, dataset_of, hash_rows, open_hdf5, written_whole
+from cwgan.files import create_hdf5, dataset_of, fingerprint_array, open_hdf5, written_whole
 
 ROWS_FILE, CLASSES_FILE = "data.h5", "knn.h5"
 TEST_GROUPS = {"test_seen": "test/seen", "test_unseen": "test/unseen"}
@@ -180,7 +180,7 @@ def _read_keys(file: h5py.File, group: str, width: int, ids: np.ndarray) -> Iter
     converted = stored.astype(np.float32)
     for start in range(0, len(stored), CHUNK):
         chunk = slice(start, start + CHUNK)
-        yield from zip(hash_rows(converted[chunk]), labels[chunk], strict=True)
+        yield from zip(fingerprint_array(converted[chunk]), labels[chunk], strict=True)
 
 
 def _check_attributes(file: h5py.File, labels: Int64[Tensor, " real"], table: Tensor, synthetic: int) -> None:

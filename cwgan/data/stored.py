@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cwgan.data.matrix import CHUNK, Matrix, View, in_chunks, is_in_memory, is_large
 from cwgan.errors import InputError, WriteError
-from cwgan.files import hash_rows, written_whole
+from cwgan.files import fingerprint_array, written_whole
 from cwgan.machine import free_memory
 
 BLOCK = 4  # rows that lie side by side on disk and are read together
@@ -57,7 +57,7 @@ class FileRows:
                 return {"prints": prints, "bad": bad}
         prints, places = np.empty((len(self), 16), np.uint8), list[Tensor]()
         for rows, chunk in in_chunks(self, torch.arange(len(self))):
-            digests = b"".join(hash_rows(chunk.numpy()))
+            digests = b"".join(fingerprint_array(chunk.numpy()))
             prints[rows.numpy()] = np.frombuffer(digests, np.uint8).reshape(-1, 16)
             places.append(_find_bad_here(rows, chunk))
         scan = {"prints": prints, "bad": torch.cat(places).numpy()}
@@ -124,7 +124,7 @@ def fingerprint_rows(matrix: Matrix, rows: Int64[Tensor, " chosen"]) -> list[byt
         return fingerprint_rows(matrix.base, rows if matrix.index is None else matrix.index[rows])
     if isinstance(matrix, FileRows):
         return [bytes(row) for row in matrix.scan["prints"][rows.numpy()]]
-    return [found for _, chunk in in_chunks(matrix, rows) for found in hash_rows(chunk.numpy())]
+    return [found for _, chunk in in_chunks(matrix, rows) for found in fingerprint_array(chunk.numpy())]
 
 
 def find_bad(matrix: Matrix, rows: Int64[Tensor, " chosen"]) -> Int64[Tensor, " bad"]:

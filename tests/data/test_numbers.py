@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from cwgan.data.dataset import GzslDataset
 from cwgan.data.numbers import load_numbers
-from cwgan.files import hash_rows
+from cwgan.files import fingerprint_array
 
 SEEDS = [0, 1, 2, 53, 1000]
 
@@ -64,7 +64,7 @@ def halves(data: GzslDataset, index: torch.Tensor) -> dict[bytes, set[int]]:
     found: dict[bytes, set[int]] = {}
     for row in index.tolist():
         label = int(data.labels[row])
-        images = hash_rows(data.features[row].reshape(2, 64).numpy())
+        images = fingerprint_array(data.features[row].reshape(2, 64).numpy())
         for image, digit in zip(images, (label // 10, label % 10), strict=True):
             found.setdefault(image, set()).add(digit)
     return found
@@ -73,7 +73,9 @@ def halves(data: GzslDataset, index: torch.Tensor) -> dict[bytes, set[int]]:
 def test_every_image_is_one_of_scikit_learns_and_of_its_digit(numbers: GzslDataset) -> None:
     digits = load_digits()
     images = torch.tensor(digits.data / 16.0, dtype=torch.float32).numpy()
-    known = {image: {digit} for image, digit in zip(hash_rows(images), digits.target.tolist(), strict=True)}
+    known = {
+        image: {digit} for image, digit in zip(fingerprint_array(images), digits.target.tolist(), strict=True)
+    }
     found = halves(numbers, torch.arange(len(numbers.labels)))
     assert found == {image: known[image] for image in found}
 

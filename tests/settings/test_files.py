@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cwgan.errors import InputError
-from cwgan.files import dataset_of, hash_rows, open_hdf5, write_all, write_text, written_whole
+from cwgan.files import dataset_of, fingerprint_array, open_hdf5, write_all, write_text, written_whole
 
 MATRIX = np.arange(12.0).reshape(4, 3)
 
@@ -84,12 +84,12 @@ def test_text_is_written_in_utf_8_and_a_failed_write_keeps_the_old_text(tmp_path
     assert (tmp_path / "new" / "file.txt").read_bytes() == "größer\n".encode()
 
 
-# hash_rows
+# fingerprint_array
 
 
-def test_hashes_are_equal_where_contents_are() -> None:
-    assert hash_rows(MATRIX) == hash_rows(MATRIX.copy())
-    assert len(set(hash_rows(MATRIX))) == len(MATRIX)
+def test_fingerprints_are_equal_where_contents_are() -> None:
+    assert fingerprint_array(MATRIX) == fingerprint_array(MATRIX.copy())
+    assert len(set(fingerprint_array(MATRIX))) == len(MATRIX)
 
 
 # open_hdf5 and dataset_of
